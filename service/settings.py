@@ -1,0 +1,76 @@
+"""Settings of the server: built by the entry points from `WARPADAM_*` variables and passed down, never read at import."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What every process of one service shares. Fields are read from `WARPADAM_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="WARPADAM_", frozen=True, extra="ignore")
+
+    data_dir: Path = Path.home() / ".warpadam"
+    """Folder of the embedded service: database, storage, logs."""
+    database_url: str = ""
+    """SQLAlchemy URL; empty: SQLite in `data_dir`. `postgresql://` is read with psycopg 3."""
+    storage_url: str = ""
+    """fsspec URL for datasets, checkpoints and statistics; empty: `data_dir/storage`."""
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    """Folders from which datasets may be named by local path, separated by the system's path separator."""
+    ray_address: str = ""
+    """`host:port` of a Ray cluster's GCS; empty is an error for whoever needs Ray: nothing joins a cluster by chance."""
+    ray_namespace: str = "warpadam"
+    launcher: str = "process"
+    """`process`: attempts are children of the dispatcher; `ray-jobs`: submitted to Ray's Jobs API."""
+    ray_dashboard_url: str = ""
+    """Address of Ray's Jobs API, for the launcher `ray-jobs`."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allow_code: bool = False
+    max_upload_bytes: int = 8 * 2**30
+    max_body_bytes: int = 1 * 2**20
+
+    poll_s: float = Field(default=0.1, gt=0)
+    """Seconds between the dispatcher's looks at the queue."""
+    lease_s: float = Field(default=30.0, gt=0)
+    """An attempt whose heartbeat is older than this has lost its lease."""
+    heartbeat_s: float = Field(default=1.0, gt=0)
+    grace_s: float = Field(default=15.0, gt=0)
+    """Seconds between asking an attempt to stop and ending its process group."""
+    publish_every_s: float = Field(default=30.0, ge=0)
+    """At most one version per family in this time while its jobs run."""
+    learner_idle_s: float = Field(default=600.0, gt=0)
+    """A family's meta-learner with nothing to do for this long is ended; it comes back from the database."""
+    max_axis: int = Field(default=512, ge=1)
+    """Axes longer than this get no matrix."""
+    max_contribution_bytes: int = 16 * 2**20
+    warm_runner: bool = True
+    """Keep one runner imported and connected for the next job."""
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: object) -> object:
+        if isinstance(value, str):
+            import os
+
+            return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL with its driver named."""
+        if not self.database_url:
+            return f"sqlite:///{self.data_dir / 'warpadam.db'}"
+        for scheme in ("postgresql://", "postgres://"):
+            if self.database_url.startswith(scheme):
+                return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
+        return self.database_url
+
+    @property
+    def storage(self) -> str:
+        """The storage's root as an fsspec URL."""
+        return self.storage_url or str(self.data_dir / "storage")

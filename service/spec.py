@@ -1,0 +1,220 @@
+"""JobSpec: the one description of a job. HTTP body, JSON in the database, input of the worker (CONTRACT, Job description).
+
+Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error), stored specs leniently
+(`read_stored`: what a newer version wrote and this one does not know is dropped).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+SPEC_VERSION = 1
+
+FAMILY_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+BUILTINS = ("digits", "python-text")
+
+Task = Literal["regression", "classification", "language_modeling"]
+Format = Literal["npz", "csv", "parquet", "images", "text"]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+
+
+class Part(BaseModel):
+    """A frozen part of the description; refuses unknown fields, and NaN or infinity anywhere."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DatasetOptions(Part):
+    """How a dataset is read: the fields of its registration."""
+
+    name: Annotated[str, Field(max_length=200)] | None = None
+    format: Format | None = None
+    target: Annotated[str, Field(max_length=500)] | None = None
+    """Column of the labels or values; several, separated by commas, for a regression with several targets."""
+    val_fraction: float = Field(default=0.1, gt=0, lt=1)
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    normalize: Literal["standard"] | None = None
+
+
+class DatasetRef(DatasetOptions):
+    """Exactly one of `id`, `uri` (with its registration's fields) and `builtin`."""
+
+    id: str | None = None
+    uri: Annotated[str, Field(max_length=2000)] | None = None
+    builtin: Literal["digits", "python-text"] | None = None
+    part: Annotated[str, Field(max_length=100)] | None = None
+    """For `python-text`: a subpackage of Python's standard library, such as `json` or `asyncio`."""
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> "DatasetRef":
+        if sum(value is not None for value in (self.id, self.uri, self.builtin)) != 1:
+            raise ValueError("give exactly one of id, uri and builtin")
+        if self.part is not None and self.builtin != "python-text":
+            raise ValueError("part goes with builtin: python-text only")
+        return self
+
+
+class Mlp(Part):
+    arch: Literal["mlp"]
+    hidden: Annotated[list[Width], Field(max_length=64)]
+    activation: Literal["relu", "gelu", "tanh"] = "relu"
+
+
+class Convnet(Part):
+    arch: Literal["convnet"]
+    channels: Annotated[list[Width], Field(min_length=1, max_length=64)]
+    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+
+    @model_validator(mode="after")
+    def _odd_kernel(self) -> "Convnet":
+        if self.kernel % 2 == 0:
+            raise ValueError("kernel must be odd, so that the map keeps its size")
+        return self
+
+
+class Transformer(Part):
+    arch: Literal["transformer"]
+    layers: Annotated[int, Field(ge=1, le=256)]
+    width: Width
+    heads: Positive
+    context: Annotated[int, Field(ge=2, le=65_536)]
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "Transformer":
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not divisible by heads {self.heads}")
+        return self
+
+
+class CodeModel(Part):
+    entrypoint: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    package: str
+    kwargs: dict[str, Any] = {}
+
+
+BuiltinModel = Mlp | Convnet | Transformer
+
+
+def _model_kind(value: Any) -> str | None:
+    """Which model a description means; None makes pydantic say which ones there are."""
+    field = value.get if isinstance(value, dict) else lambda name: getattr(value, name, None)
+    return "code" if field("entrypoint") is not None else field("arch")
+
+
+Model = Annotated[
+    Annotated[Mlp, Tag("mlp")]
+    | Annotated[Convnet, Tag("convnet")]
+    | Annotated[Transformer, Tag("transformer")]
+    | Annotated[CodeModel, Tag("code")],
+    Discriminator(
+        _model_kind,
+        custom_error_type="unknown_model",
+        custom_error_message="arch must be mlp, convnet or transformer; or give entrypoint and package",
+    ),
+]
+
+
+class FromCheckpoint(Part):
+    checkpoint: Annotated[str, Field(max_length=200)]
+    """`job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…`."""
+
+
+class FromFamily(Part):
+    family: Annotated[str, Field(max_length=200)]
+    """The base from which the family's start grows, written like a checkpoint."""
+
+
+class OptimizerSpec(Part):
+    name: Literal["warpadam", "adamw"] = "warpadam"
+    lr: float = Field(default=0.001, gt=0)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warp: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] = "champion"
+    follow: bool = False
+    project_back: bool = True
+    learn: Literal["covariance", "hypergradient", "none"] = "covariance"
+
+    @model_validator(mode="after")
+    def _follow_needs_an_alias(self) -> "OptimizerSpec":
+        if self.follow and (isinstance(self.warp, int) or self.warp in ("data", "none")):
+            raise ValueError("follow moves along an alias: warp must be champion, latest or another alias")
+        return self
+
+
+class TrainingSpec(Part):
+    steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_steps: NonNegative = 0
+    grad_clip: Annotated[float, Field(gt=0)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
+    eval_every: NonNegative = 25
+    checkpoint_every: NonNegative = 100
+    sync_every: Positive = 50
+
+    @model_validator(mode="after")
+    def _steps_or_epochs(self) -> "TrainingSpec":
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("give steps or epochs, not both")
+        return self
+
+
+class WorkerRange(Part):
+    min: Positive
+    max: Positive
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "WorkerRange":
+        if self.min > self.max:
+            raise ValueError("min is larger than max")
+        return self
+
+
+class Resources(Part):
+    workers: Annotated[int, Field(ge=1, le=10_000)] | WorkerRange = 1
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+
+    @property
+    def min_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers.min
+
+
+class Retries(Part):
+    infrastructure: NonNegative = 3
+    preemption: NonNegative = 10
+    user: NonNegative = 0
+
+
+class JobSpec(Part):
+    family: Annotated[str, Field(pattern=FAMILY_PATTERN)]
+    name: Annotated[str, Field(max_length=200)] | None = None
+    dataset: DatasetRef
+    task: Task
+    model: Model
+    init: Literal["random", "family"] | FromCheckpoint | FromFamily = "random"
+    optimizer: OptimizerSpec = OptimizerSpec()
+    training: TrainingSpec = TrainingSpec()
+    resources: Resources = Resources()
+    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    retries: Retries = Retries()
+    timeout_s: Annotated[float, Field(gt=0)] | None = None
+    queue_timeout_s: Annotated[float, Field(gt=0)] | None = 600
+    metadata: Annotated[
+        dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
+        Field(max_length=16),
+    ] = {}
+
+    @property
+    def contributes(self) -> bool:
+        return self.optimizer.learn != "none"
+
+
+def read_stored(stored: dict[str, Any]) -> JobSpec:
+    """A spec from the database; fields that this version does not know are dropped."""
+    return JobSpec.model_validate(stored, extra="ignore")
