@@ -1,5 +1,6 @@
 """Files over HTTP: strong ETags, 304, Range with 206 and 416 (RFC 9110, sections 13 and 14)."""
 
+import hashlib
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,25 +23,29 @@ class Content:
     filename: str
     read: Callable[[int, int], Iterator[bytes]]
     media_type: str = "application/vnd.safetensors"
-    is_immutable: bool = False
-    """Whether the URL names these very bytes for ever; an alias does not."""
-    location: str | None = None
-    """The immutable URL of the same bytes."""
 
     @property
     def etag(self) -> str:
         return f'"{self.sha256}"'
 
 
-def respond(request: Request, content: Content) -> Response:
-    """The whole file, a part of it, or nothing where the client has it already. Raises HttpError 416."""
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def respond(request: Request, content: Content, *, location: str | None = None) -> Response:
+    """The whole file, a part of it, or nothing where the client has it already. Raises HttpError 416.
+
+    `location` is the URL that names these very bytes for ever, where there is one: an alias may move.
+    """
+    is_immutable = location == request.url.path
     headers = {
         "ETag": content.etag,
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, max-age=31536000, immutable" if content.is_immutable else "private, no-cache",
+        "Cache-Control": "private, max-age=31536000, immutable" if is_immutable else "private, no-cache",
     }
-    if content.location:
-        headers["Content-Location"] = content.location
+    if location:
+        headers["Content-Location"] = location
     if _names(request.headers.get("if-none-match"), content.etag):
         return Response(status_code=304, headers=headers)
     interval = _interval(request, content)

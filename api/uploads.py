@@ -33,6 +33,12 @@ def chunks(request: Request) -> Iterator[bytes]:
         raise InvalidRequest("The upload ended before its end.") from error
 
 
+def plain_name(filename: str | None, default: str) -> str:
+    """What the user called the file, without folders and characters that do not print."""
+    name = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
+    return "".join(c for c in name if c.isprintable())[-255:] or default
+
+
 def is_form(request: Request) -> bool:
     return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
