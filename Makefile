@@ -24,7 +24,7 @@ lint: dev ## set up, then ruff, mypy and the import fences
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 test-unit: dev ## the tests that need no Ray and take no ten seconds
 	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
