@@ -2,9 +2,13 @@
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.interfaces import ForUpdateParameter
 
 from service.db.models import Contribution, Family, Job
 from service.states import TERMINAL
+
+FOR_NO_KEY_UPDATE: ForUpdateParameter = {"key_share": True}
+"""A lock that lets others insert rows that refer to this one, such as a new job of a family."""
 
 _TERMINAL = sorted(str(state) for state in TERMINAL)
 
@@ -15,7 +19,7 @@ def by_name(session: Session, project: str, name: str) -> Family | None:
 
 def locked(session: Session, family_id: int) -> Family | None:
     """The family, fresh, and ours until the transaction ends (on SQLite every writing transaction is alone anyway)."""
-    return session.get(Family, family_id, with_for_update=True, populate_existing=True)
+    return session.get(Family, family_id, with_for_update=FOR_NO_KEY_UPDATE, populate_existing=True)
 
 
 def visible(project: str) -> Select[Family]:
