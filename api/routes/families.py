@@ -17,7 +17,7 @@ from api.schemas.families import (
     FamilyCreate,
     FamilyUpdate,
 )
-from service import aliases, clock, families, learning
+from service import aliases, clock, families, ledger
 from service.db.models import Family as FamilyRow
 from sqlalchemy.orm import Session
 
@@ -78,7 +78,7 @@ def delete_family(family: str, services: ServicesDep) -> Deleted:
 @router.get("/{family}/contributions")
 def list_contributions(session: ReadSession, family: str, page: PageDep) -> Listing[Contribution]:
     """The ledger, oldest first."""
-    found = learning.contributions(session, families.get(session, PROJECT, family), page)
+    found = ledger.list_(session, families.get(session, PROJECT, family), page)
     return Listing[Contribution].of_page(found, [Contribution.of(row) for row in found.items])
 
 

@@ -12,6 +12,7 @@ from api.files import stored_content
 from api.schemas.common import Listing
 from api.schemas.jobs import Checkpoint, Event, Metrics
 from service import checkpoints, events, jobs, metrics
+from service.errors import NotFound
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -74,3 +75,13 @@ def checkpoint_content(
     row = checkpoints.find(session, PROJECT, job_id, _which(which))
     found = stored_content(services.storage, row.path, row.sha256, row.size, f"{job_id}-{row.step}.safetensors")
     return content.respond(request, found)
+
+
+def _which(text: str) -> checkpoints.Which:
+    if text == "best":
+        return "best"
+    if text == "last":
+        return "last"
+    if text.isascii() and text.isdigit() and len(text) <= 12:
+        return int(text)
+    raise NotFound("Checkpoints are named best, last, or by their step.")

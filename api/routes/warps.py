@@ -23,7 +23,7 @@ MAX_WARP_BYTES = 256 * 2**20
 
 Which = Annotated[str, Path(description="A version number, or an alias such as champion.")]
 
-_FILE = {
+FILE_BODY = {
     "requestBody": {
         "required": True,
         "content": {
@@ -43,10 +43,11 @@ def list_warps(session: ReadSession, family: str, page: PageDep) -> Listing[Warp
     return Listing[WarpVersion].of_page(found, [WarpVersion.of(family, row) for row in found.items])
 
 
-@router.post("", status_code=201, response_model=WarpVersion, openapi_extra=_FILE)
-def upload_warp(request: Request, session: ReadSession, family: str, once: OnceDep) -> Response:
+@router.post("", status_code=201, response_model=WarpVersion, openapi_extra=FILE_BODY)
+def upload_warp(request: Request, services: ServicesDep, family: str, once: OnceDep) -> Response:
     """Uploads a P (safetensors), which becomes the family's next version; `latest` moves to it."""
-    families.get(session, PROJECT, family)
+    with services.database.read() as session:
+        families.get(session, PROJECT, family)
     data = _whole(request)
 
     def work(session: Session) -> Made:
