@@ -1,4 +1,4 @@
-"""`python -m migrations "what changes"` writes the next migration: what the models have and the newest schema has not."""
+"""`python -m migrations "what changes"` writes the next migration: what the models have and the schema has not."""
 
 import sys
 import tempfile

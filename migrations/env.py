@@ -25,7 +25,7 @@ def _engine(url: str) -> Engine:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    """Foreign keys are off while tables are rebuilt, which is how SQLite alters them; `_check_sqlite` looks afterwards."""
+    """Foreign keys are off while tables are rebuilt, which is how SQLite alters them; they are checked afterwards."""
     connection.isolation_level = None
     for pragma in ("busy_timeout=60000", "foreign_keys=OFF"):
         connection.execute(f"PRAGMA {pragma}").close()
