@@ -16,3 +16,8 @@ class Exchange:
     refused: dict[str, str] | None = None
     version: int | None = None
     warp: bytes | None = None
+
+
+def actor_name(family_id: int) -> str:
+    """The name of a family's meta-learner in Ray."""
+    return f"learner-{family_id}"
