@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import ray
 from ray.actor import ActorHandle, exit_actor
@@ -65,8 +65,7 @@ def ensure_learner(settings: Settings, family_id: int) -> "ActorHandle[FamilyLea
         max_task_retries=-1,
         concurrency_groups={"exchange": EXCHANGES, "finalize": FINALIZES},
     )
-    handle: ActorHandle[FamilyLearner] = actor.remote(settings, family_id)
-    return handle
+    return cast("ActorHandle[FamilyLearner]", actor.remote(settings, family_id))
 
 
 def end_learner(settings: Settings, family_id: int) -> None:

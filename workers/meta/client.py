@@ -7,7 +7,7 @@ again. Sending again is always right: a contribution that arrives twice counts o
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import ray
 from ray.actor import ActorHandle
@@ -99,9 +99,8 @@ class LearnerClient:
         deadline = time.monotonic() + (timeout_s or self._patience_s)
         while True:
             try:
-                reference: ray.ObjectRef[int | None] = self._handle().finalize.remote(job_id, token)
-                version = ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
-                return version
+                reference = cast("ray.ObjectRef[int]", self._handle().finalize.remote(job_id, token))
+                return ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
             except GetTimeoutError as error:
                 raise Unavailable("the meta-learner has published no version yet; try again") from error
             except (ActorDiedError, ActorUnavailableError) as error:
