@@ -3,17 +3,15 @@
 Both take the same way: sniff the format, read, check, split. `load` then converts, `inspect` does not.
 """
 
-from service.data import builtin, tables
+from service.data import builtin
 from service.data.errors import DataError
 from service.data.formats import sniff
-from service.data.images import read_images
 from service.data.info import Arrays, DatasetInfo
 from service.data.limits import DEFAULT, Limits
-from service.data.npz import read_npz
 from service.data.prepare import Prepared, prepare
-from service.data.raw import Raw, RawText
-from service.data.source import BuiltinSource, FileSource, Source
-from service.data.text import PreparedText, prepare_text, read_text
+from service.data.raw import RawText
+from service.data.source import Source
+from service.data.text import PreparedText, prepare_text
 from service.spec import DatasetOptions, Format, Task
 
 
