@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 
 from api import errors
-from api.deps import Services, refuse_nul, refuse_unknown
+from api.deps import Services, refuse_unknown, refuse_unstorable
 from api.guard import Guard, check_bind
 from api.prometheus import CountRequests, Telemetry
 from api.routes import checkpoints, datasets, families, jobs, records, system, warps, web
@@ -45,7 +45,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         redoc_url=None,
         lifespan=lifespan,
         responses=problems,
-        dependencies=[Depends(refuse_nul), Depends(refuse_unknown)],
+        dependencies=[Depends(refuse_unstorable), Depends(refuse_unknown)],
         redirect_slashes=False,
     )
     telemetry = Telemetry()

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Query, Request
 from sqlalchemy.orm import Session
@@ -17,7 +19,8 @@ from service.storage import Storage
 PROJECT = "default"
 """The one project there is without keys."""
 
-_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_SUSPECT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -67,17 +70,36 @@ async def refuse_unknown(request: Request) -> None:
         raise InvalidRequest.of([FieldError(name, "unknown_field", "unknown parameter") for name in unknown])
 
 
-async def refuse_nul(request: Request) -> None:
-    """Raises InvalidRequest for the character U+0000 anywhere: PostgreSQL cannot store it."""
+async def refuse_unstorable(request: Request) -> None:
+    """Raises InvalidRequest for text with U+0000 (PostgreSQL cannot store it) or half a surrogate pair (UTF-8 cannot)."""
+    texts: list[str] = [request.url.path, unquote(request.url.query)]
     is_json = request.headers.get("content-type", "").startswith("application/json")
-    if "\0" in request.url.path or "%00" in request.url.query or (is_json and _NUL.search(await request.body())):
-        raise InvalidRequest("Text may not contain the character U+0000.")
+    if is_json and _SUSPECT.search(await request.body()):
+        with suppress(ValueError, RecursionError):  # what is no JSON is told of where it is read
+            texts += _strings(await request.json())
+    if any(_UNSTORABLE.search(text) for text in texts):
+        raise InvalidRequest("Text may not contain the character U+0000, or half of a surrogate pair.")
+
+
+def _strings(value: object) -> list[str]:
+    """All text in a JSON value, keys too."""
+    found, rest = [], [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, str):
+            found.append(each)
+        elif isinstance(each, dict):
+            rest += [*each.keys(), *each.values()]
+        elif isinstance(each, list):
+            rest += each
+    return found
 
 
 def _query_names(request: Request) -> frozenset[str]:
     """Names of the query parameters of the request's route, from the OpenAPI description, which is made from it."""
     known: dict[tuple[str, str], frozenset[str]] = request.app.state.query_names
-    return known.get((request.scope["route"].path_format, request.method.lower()), frozenset())
+    method = "get" if request.method == "HEAD" else request.method.lower()
+    return known.get((request.scope["route"].path_format, method), frozenset())
 
 
 def _filter_name(name: str) -> str:

@@ -63,7 +63,8 @@ def list_checkpoints(session: ReadSession, job_id: str, page: PageDep) -> Listin
     return Listing[Checkpoint].of_page(found, [Checkpoint.of(row) for row in found.items])
 
 
-@router.api_route("/checkpoints/{which}/content", methods=["GET", "HEAD"], response_class=Response)
+@router.head("/checkpoints/{which}/content", include_in_schema=False)
+@router.get("/checkpoints/{which}/content", response_class=Response)
 def checkpoint_content(
     request: Request,
     session: ReadSession,

@@ -71,7 +71,8 @@ def get_warp(session: ReadSession, family: str, which: Which) -> WarpVersion:
     return WarpVersion.of(family, _resolve(session, family, which))
 
 
-@router.api_route("/{which}/content", methods=["GET", "HEAD"], response_class=Response)
+@router.head("/{which}/content", include_in_schema=False)
+@router.get("/{which}/content", response_class=Response)
 def warp_content(
     request: Request, session: ReadSession, services: ServicesDep, family: str, which: Which
 ) -> Response:
