@@ -82,7 +82,7 @@ def find(session: Session, project: str, job_id: str, which: Which) -> Checkpoin
 
 
 def resolve_reference(session: Session, project: str, ref: str, *, param: str = "init.checkpoint") -> Checkpoint:
-    """What `job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…` means. Raises BadReference (`checkpoint_not_found`)."""
+    """What `job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…` means; BadReference (`checkpoint_not_found`)."""
     if is_id(ref, "ckpt"):
         statement = select(Checkpoint).where(Checkpoint.id == ref, Checkpoint.project == project)
         row = session.scalars(statement).one_or_none()

@@ -155,7 +155,7 @@ def cancel(session: Session, project: str, job_id: str, now: datetime) -> Job:
 
 
 def pause(session: Session, project: str, job_id: str, now: datetime) -> Job:
-    """Pauses a job: what runs saves a checkpoint and stops; again is no error. InvalidState where it ends or has ended."""
+    """Pauses a job: what runs saves a checkpoint and stops; again is no error. InvalidState where it has ended."""
     job = _locked(session, project, job_id)
     state = JobState(job.state)
     if state in (JobState.PAUSED, JobState.PAUSING) and job.intent != "cancel":

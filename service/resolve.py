@@ -231,4 +231,5 @@ def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tu
 def _not_covering(family: Family, version: WarpVersion, keys: set[str]) -> str:
     theirs = ", ".join(entry["key"] for entry in version.keys[:4])
     ours = ", ".join(sorted(keys)[:4]) or "none"
-    return f"Version {version.version} of the family {family.name} has no axis of this model: it has {theirs}, the model {ours}."
+    name = f"Version {version.version} of the family {family.name}"
+    return f"{name} has no axis of this model: it has {theirs}, the model {ours}."

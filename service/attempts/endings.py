@@ -80,25 +80,22 @@ def _after_failure(session: Session, job: Job, failure: Failure, now: datetime) 
     failures = [row.failure for row in job_queries.attempts(session, job.id) if row.failure]
     used = sum(1 for each in failures if each["category"] == failure.category)
     budget = int(getattr(read_stored(job.spec).retries, failure.category))
-    may_retry = (
-        failure.retryable or failure.category == "user"
-    )  # a user who asked for retries of own failures gets them
+    may_retry = failure.retryable or failure.category == "user"  # whoever asks for retries of own failures gets them
     if may_retry and (job.intent == "cancel" or job.state == JobState.CANCELLING):
         gate.pass_through(session, job, JobState.CANCELLING, JobState.CANCELLED, "cancelled", failure.message, now=now)
     elif may_retry and (job.intent == "pause" or job.state == JobState.PAUSING):
         gate.pass_through(session, job, JobState.PAUSING, JobState.PAUSED, "paused", failure.message, now=now)
     elif may_retry and used <= budget:
-        _retry(session, job, failure, used, budget, now)
+        again = f"{failure.message} (retry {used} of {budget} for {failure.category} failures)"
+        _retry(session, job, failure.code, again, now=now, wait_s=backoff_s(used))
     else:
         job.failure = failure.as_json(job.attempt)
         gate.change_state(session, job, JobState.FAILED, failure.code, failure.message, now=now)
 
 
-def _retry(session: Session, job: Job, failure: Failure, used: int, budget: int, now: datetime) -> None:
-    """Back into the queue with a wait; one that never ran goes there directly."""
-    wait = backoff_s(used)
-    job.not_before = now + timedelta(seconds=wait)
-    again = f"{failure.message} (retry {used} of {budget} for {failure.category} failures, in {wait:g} s)"
+def _retry(session: Session, job: Job, reason: str, message: str, *, now: datetime, wait_s: float) -> None:
+    """Back into the queue, to be claimed after a wait; an attempt that never ran leads there directly."""
+    job.not_before = now + timedelta(seconds=wait_s)
     if session.get_one(Attempt, (job.id, job.attempt)).started_at is not None:
-        gate.change_state(session, job, JobState.RECOVERING, failure.code, again, now=now)
-    gate.change_state(session, job, JobState.QUEUED, failure.code, again, now=now)
+        gate.change_state(session, job, JobState.RECOVERING, reason, message, now=now)
+    gate.change_state(session, job, JobState.QUEUED, reason, message, now=now)
