@@ -1,18 +1,9 @@
-"""A database per test, on SQLite and on PostgreSQL."""
-
-from collections.abc import Iterator
+"""A bench per test, on SQLite and on PostgreSQL."""
 
 import pytest
 
 from service.db.session import Database
 from tests.service.kit import Bench
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    yield database
-    database.dispose()
 
 
 @pytest.fixture
