@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from service import events, warps
-from service.db import family_queries, ledger_queries, warp_queries
+from service.db import family_queries, job_queries, ledger_queries, warp_queries
 from service.db.models import Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
 from service.storage import Stored
@@ -155,7 +155,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
     RefusedError: `unknown_job`, `stale_token`, `overlap`, `gap`.
     """
     family = _owned(session, family_id, epoch)
-    job = check_sender(ledger_queries.locked_job(session, entry.job_id), family_id, token)
+    job = check_sender(job_queries.locked(session, entry.job_id), family_id, token)
     same = ledger_queries.at(session, entry.job_id, entry.start)
     if same is not None and (same.end, same.sha256) == (entry.end, entry.sha256):
         return Accepted(watermark(session, entry.job_id), new=False)
@@ -174,7 +174,7 @@ def refuse(session: Session, family_id: int, epoch: int, job_id: str, *, error: 
     family = _owned(session, family_id, epoch)
     family.refused = {**family.refused, error.code: family.refused.get(error.code, 0) + 1}
     family.learner_seen_at = now
-    job = ledger_queries.locked_job(session, job_id)
+    job = job_queries.locked(session, job_id)
     if job is not None and job.family_id == family_id:
         data = {"code": error.code}
         events.add(session, job_id, "contribution.refused", error.message, data, level="warning", now=now)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import ray
-from ray.actor import ActorHandle, exit_actor
+from ray.actor import exit_actor
 from sqlalchemy.exc import OperationalError
 
 from service.db.session import Database
@@ -20,7 +20,7 @@ from service.learning import StaleEpochError
 from service.settings import Settings
 from service.storage import Storage
 from workers.meta.learner import Learner
-from workers.meta.messages import Exchange, actor_name
+from workers.meta.messages import Exchange, LearnerHandle, actor_name
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class FamilyLearner:
         return _or_end(lambda: {**self._learner.ping(), "pid": os.getpid()})
 
 
-def ensure_learner(settings: Settings, family_id: int) -> "ActorHandle[FamilyLearner]":
+def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
     """The family's meta-learner, made where there is none. Ray must be initialised; nobody else makes one."""
     actor = ray.remote(FamilyLearner).options(
         name=actor_name(family_id),
@@ -65,7 +65,7 @@ def ensure_learner(settings: Settings, family_id: int) -> "ActorHandle[FamilyLea
         max_task_retries=-1,
         concurrency_groups={"exchange": EXCHANGES, "finalize": FINALIZES},
     )
-    return cast("ActorHandle[FamilyLearner]", actor.remote(settings, family_id))
+    return cast(LearnerHandle, actor.remote(settings, family_id))
 
 
 def end_learner(settings: Settings, family_id: int) -> None:

@@ -7,17 +7,13 @@ again. Sending again is always right: a contribution that arrives twice counts o
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
 
 from service.errors import Unavailable
-from workers.meta.messages import Exchange, actor_name
-
-if TYPE_CHECKING:
-    from workers.meta.actor import FamilyLearner
+from workers.meta.messages import Exchange, LearnerHandle, actor_name
 
 LOOKUP_S = 0.1
 PATIENCE_S = 120.0
@@ -60,7 +56,7 @@ class LearnerClient:
 
     def __init__(self, family_id: int, namespace: str, *, patience_s: float = PATIENCE_S) -> None:
         self._name, self._namespace, self._patience_s = actor_name(family_id), namespace, patience_s
-        self._actor: ActorHandle[FamilyLearner] | None = None
+        self._actor: LearnerHandle | None = None
 
     def exchange_async(
         self,
@@ -99,7 +95,7 @@ class LearnerClient:
         deadline = time.monotonic() + (timeout_s or self._patience_s)
         while True:
             try:
-                reference = cast("ray.ObjectRef[int]", self._handle().finalize.remote(job_id, token))
+                reference = self._handle().finalize.remote(job_id, token)
                 return ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
             except GetTimeoutError as error:
                 raise Unavailable("the meta-learner has published no version yet; try again") from error
@@ -109,12 +105,12 @@ class LearnerClient:
                 self._forget()
                 time.sleep(LOOKUP_S)
 
-    def _handle(self) -> "ActorHandle[FamilyLearner]":
+    def _handle(self) -> LearnerHandle:
         """The actor; the dispatcher makes it, so one that is not there yet is waited for."""
         deadline = time.monotonic() + self._patience_s
         while self._actor is None:
             try:
-                self._actor = ray.get_actor(self._name, namespace=self._namespace)
+                self._actor = cast(LearnerHandle, ray.get_actor(self._name, namespace=self._namespace))
             except ValueError as error:
                 if time.monotonic() >= deadline:
                     raise Unavailable(f"there is no meta-learner {self._name} in {self._namespace}") from error
