@@ -46,6 +46,14 @@ def test_a_users_mistake_is_tried_again_where_the_user_asks_for_it(bench: Bench)
     assert bench.finish(again(bench, 10), "failed", failure=MISTAKE) is JobState.FAILED
 
 
+@pytest.mark.parametrize("intent", ["cancel", "pause"])
+def test_a_mistake_that_ends_the_job_is_told_whatever_was_asked(bench: Bench, intent: str) -> None:
+    fence = bench.running()
+    bench.ask(intent, fence.job_id)
+    bench.beat(fence)
+    assert bench.finish(fence, "failed", failure=MISTAKE) is JobState.FAILED
+
+
 def test_a_failure_without_a_reason_is_a_programming_error(bench: Bench) -> None:
     fence = bench.running()
     with pytest.raises(ValueError, match="must say why"):
