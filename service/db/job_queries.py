@@ -67,12 +67,6 @@ def take(session: Session, job: Job, lease_until: datetime) -> bool:
     return result.rowcount == 1
 
 
-def next_event_seq(session: Session, job_id: str) -> int:
-    """Counts up the job's events. The row stays locked until the commit, so the order of numbers is that of commits."""
-    statement = update(Job).where(Job.id == job_id).values(event_seq=Job.event_seq + 1).returning(Job.event_seq)
-    return session.execute(statement.execution_options(synchronize_session=False)).scalar_one()
-
-
 def with_attempt(session: Session) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id)).all()
 
