@@ -28,9 +28,7 @@ def built_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 def serving(app: FastAPI, url: str, folder: Path) -> Iterator[Services]:
     roots = folder / "roots"
     roots.mkdir()
-    settings = Settings(
-        data_dir=folder, database_url=url, data_roots=(roots,), max_upload_bytes=MAX_UPLOAD_BYTES
-    )
+    settings = Settings(data_dir=folder, database_url=url, data_roots=(roots,), max_upload_bytes=MAX_UPLOAD_BYTES)
     services = Services(settings, Database(settings.database), Storage(settings.storage))
     app.state.services = services
     yield services

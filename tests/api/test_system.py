@@ -77,7 +77,9 @@ def test_prometheus(client: TestClient, services: Services) -> None:
     assert samples[("warpadam_http_requests_total", "GET", "/v1/families/{family}", "200")] >= 1
 
 
-@pytest.mark.parametrize("path", ["/", "/docs", "/static/app.js", "/static/parts.js", "/static/docs.js", "/static/style.css"])
+@pytest.mark.parametrize(
+    "path", ["/", "/docs", "/static/app.js", "/static/parts.js", "/static/docs.js", "/static/style.css"]
+)
 def test_the_page_needs_nothing_from_elsewhere(plain_client: TestClient, path: str) -> None:
     answer = plain_client.get(path)
     assert answer.status_code == 200
