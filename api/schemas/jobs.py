@@ -8,6 +8,7 @@ from pydantic import ConfigDict, JsonValue
 from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.jobs import Warning
+from service.logs import Line
 from service.metrics import Point
 
 _SPEC: dict[str, JsonValue] = {
@@ -246,3 +247,16 @@ class Checkpoint(Answer):
             size=row.size,
             created_at=row.created_at,
         )
+
+
+class LogLine(Answer):
+    """A line that an attempt printed."""
+
+    id: str
+    object: Literal["log"] = "log"
+    attempt: int
+    message: str
+
+    @classmethod
+    def of(cls, line: Line) -> "LogLine":
+        return cls(id=str(line.position), attempt=line.attempt, message=line.text)
