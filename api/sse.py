@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import anyio
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 POLL_S = 0.3
@@ -49,6 +49,11 @@ def stream(read: Callable[[int], Sequence[Item]], after: int) -> EventSourceResp
         shutdown_event=stopping,
         shutdown_grace_period=GRACE_S,
     )
+
+
+def finished() -> Response:
+    """What a client gets that comes back after the end: a browser's EventSource tries again for ever otherwise."""
+    return Response(status_code=204)
 
 
 async def _poll(

@@ -2,10 +2,10 @@
 
 import base64
 import binascii
+import re
 from pathlib import Path
 
-from fastapi import APIRouter
-from sse_starlette import EventSourceResponse
+from fastapi import APIRouter, Response
 
 from api import sse
 from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
@@ -27,11 +27,13 @@ def list_logs(
     page: PageDep,
     is_stream: sse.WantsStream,
     last_event_id: LastEventId = None,
-) -> Listing[LogLine] | EventSourceResponse:
-    """Oldest first; live with `Accept: text/event-stream`, until the job has ended."""
+) -> Listing[LogLine] | Response:
+    """Oldest first; live with `Accept: text/event-stream`, until the job has ended; 204 for who has seen that."""
     jobs.get(session, PROJECT, job_id)
     if is_stream:
-        after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+        after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id, re.ASCII) else 0
+        if after and [each.is_last for each in _new_lines(services, job_id, after)] == [True]:
+            return sse.finished()
         return sse.stream(lambda cursor: _new_lines(services, job_id, cursor), after)
     if page.limit < 1:
         raise InvalidRequest("limit must be at least 1", param="limit")
@@ -69,6 +71,6 @@ def _position(cursor: str | None, job_id: str) -> int:
         position, _, of_job = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest("after must be the next_cursor of an earlier page", param="after") from error
-    if of_job != job_id or not position.isdecimal():
+    if of_job != job_id or not re.fullmatch(r"\d{1,18}", position, re.ASCII):
         raise InvalidRequest("after must be the next_cursor of an earlier page", param="after")
     return int(position)

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
-from sse_starlette import EventSourceResponse
 
 from api import content, sse
 from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
@@ -13,6 +12,7 @@ from api.schemas.common import Listing
 from api.schemas.jobs import Checkpoint, Event, Metrics
 from service import checkpoints, events, jobs, metrics
 from service.errors import NotFound
+from service.states import JobState
 
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
@@ -39,12 +39,14 @@ def list_events(
     page: PageDep,
     is_stream: sse.WantsStream,
     last_event_id: LastEventId = None,
-) -> Listing[Event] | EventSourceResponse:
-    """Oldest first; live with `Accept: text/event-stream`, until the job's `end`."""
-    jobs.get(session, PROJECT, job_id)
+) -> Listing[Event] | Response:
+    """Oldest first; live with `Accept: text/event-stream`, until the job's `end`; 204 for who has seen that."""
+    job = jobs.get(session, PROJECT, job_id)
     if is_stream:
-        after = events.seq_of(session, job_id, last_event_id) if last_event_id else 0
-        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after or 0)
+        after = (events.seq_of(session, job_id, last_event_id) if last_event_id else None) or 0
+        if JobState(job.state).is_terminal and not events.after(session, job_id, after, 1):
+            return sse.finished()
+        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after)
     found = events.list_(session, job_id, page)
     return Listing[Event].of_page(found, [Event.of(row) for row in found.items])
 

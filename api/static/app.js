@@ -152,7 +152,9 @@ async function draw() {
   try {
     const parts = id ? await ONE[page](decodeURIComponent(id)) : await (PAGES[page] ?? jobsPage)();
     if (mine !== drawing) return;
+    const focused = document.activeElement?.getAttribute?.("href");
     view.replaceChildren(...parts);
+    if (focused) [...view.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
     if (!document.getElementById("log")) stream?.close();
     link.textContent = "live";
     link.className = "pill good";

@@ -58,6 +58,12 @@ def test_a_stream_goes_on_after_the_last_id(client: TestClient, services: Servic
     assert [each["id"] for each in _events(unknown.text)] == ids
 
 
+def test_who_has_seen_the_end_is_told_to_stay_away(client: TestClient, services: Services, path: str) -> None:
+    Attempt.begin(services.database).finish(result={})
+    last = client.get(path).json()["data"][-1]["id"]
+    assert client.get(path, headers={**STREAM, "last-event-id": last}).status_code == 204
+
+
 def test_events_come_while_the_stream_is_open(
     client: TestClient, services: Services, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,8 @@ def test_the_stream_ends_with_the_job(client: TestClient, services: Services, jo
     resumed = client.get(f"/v1/jobs/{job}/logs", headers={**STREAM, "last-event-id": last}).text
     assert '"one"' not in resumed
     assert '"two"' in resumed
+    end = [line.removeprefix("id: ") for line in whole.splitlines() if line.startswith("id: ")][-1]
+    assert client.get(f"/v1/jobs/{job}/logs", headers={**STREAM, "last-event-id": end}).status_code == 204
 
 
 def test_a_long_line_is_cut(client: TestClient, services: Services, job: str) -> None:
