@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from warpadam.warpfile import FORMAT, WarpFileError, WarpMetadata
 METADATA = WarpMetadata("patches", 7, "covariance", 6, "ab" * 32)
 GOOD = {"output:3": rotation(3), "input:5": rotation(5)}
 TEXT = {"format": FORMAT}
+ROOT = Path(__file__).parents[2]
 
 
 def file(header: object, body: bytes = b"") -> bytes:
@@ -47,7 +49,7 @@ def test_equal_content_gives_equal_bytes_in_any_order_and_process() -> None:
     program = (
         "from tests.warpadam.test_warpfile import *; print(warpfile.sha256(warpfile.encode(GOOD, METADATA)), end='')"
     )
-    other = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    other = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True, capture_output=True, text=True)
     assert other.stdout == warpfile.sha256(data)
 
 
