@@ -133,7 +133,6 @@ def test_each_group_has_its_own_options() -> None:
 
 def test_a_group_added_later_gets_its_matrices_and_is_checked() -> None:
     net = model()
-    optimizer = WarpAdam([("0.weight", net[0].weight)], warp=WARP, strict=False)
     optimizer = WarpAdam([("0.weight", net[0].weight)], warp=WARP, axes={"0.weight": AXES["0.weight"]})
     optimizer.add_param_group({"params": [("2.weight", net[2].weight)], "lr": 0.1})
     assert len(optimizer.coverage().axes) == 4

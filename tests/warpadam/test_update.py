@@ -1,6 +1,7 @@
 """What the update is: AdamW without a P, the slow reference with one, and its null controls."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from tests.warpadam.matrices import gradients, identity, positive_diagonal, rotation, signed_permutation
 from warpadam import Warp, WarpAdam, reference
 
-OPTIONS = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8}
+OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.9, 0.95), "eps": 1e-8}
 AXES: dict[tuple[int, ...], tuple[str | None, ...]] = {
     (5,): ("a:5",),
     (4, 5): ("b:4", "a:5"),
@@ -103,7 +104,7 @@ def test_fast_is_the_reference_over_100_random_steps(shape: tuple[int, ...], pro
     P = reference.dense([(size, warp.matrices.get(key or "")) for size, key in zip(sizes, keys, strict=True)])
     theta = torch.ones(shape, dtype=torch.float64)
     moments = reference.Moments.zeros(theta)
-    rule = {"weight_decay": 0.1, "project_back": project_back}
+    rule: dict[str, Any] = {"weight_decay": 0.1, "project_back": project_back}
     for gradient in sequence:
         theta = reference.step(theta, gradient + 0.3 * theta, moments, P, **OPTIONS, **rule)
     assert torch.allclose(warped(shape, sequence, torch.float64, warp, **rule), theta, rtol=1e-9, atol=1e-9)

@@ -49,7 +49,7 @@ def solve(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE)
 
 
 def basis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
-    """The P of one covariance (n, n), and its eigenvalues: as in `solve`, for a basis from other data than gradients."""
+    """The P of one covariance (n, n) and its eigenvalues, as in `solve`: for a basis from other data than gradients."""
     with threadpool_limits(limits=1):
         return _basis(covariance)
 

@@ -12,7 +12,7 @@ from tests.warpadam.learn.making import contribution, covariance
 from tests.warpadam.matrices import rotation
 from warpadam import warpfile
 from warpadam.learn import RULES, ContributionError, Statistics, solve, verify
-from warpadam.learn.covariance import capped_weights, clusters, covariances
+from warpadam.learn.covariance import basis, capped_weights, clusters, covariances
 
 ROOT = Path(__file__).parents[3]
 Matrix = NDArray[np.float64]
@@ -98,6 +98,14 @@ def test_without_any_evidence_p_is_the_identity() -> None:
     assert np.array_equal(solve(made).matrices["input:4"], np.eye(4, dtype=np.float32))
     assert verify(solve(made).matrices, made) == []
     assert solve(Statistics()).matrices == {}
+
+
+def test_a_basis_of_any_covariance_is_made_alike() -> None:
+    C = covariances(statistics(covariance(6)))["input:6"]
+    P, values = basis(C)
+    solution = solve(statistics(covariance(6)))
+    assert P.tobytes() == solution.matrices["input:6"].tobytes()
+    assert np.array_equal(values, solution.eigenvalues["input:6"])
 
 
 def test_clusters_are_chains_of_small_gaps_and_what_has_no_evidence() -> None:

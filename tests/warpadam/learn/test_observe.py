@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tests.warpadam.matrices import gradients
 from warpadam import shapes
-from warpadam.learn import RULES, Contribution, check_contribution
+from warpadam.learn import RULES, Contribution, Statistics, check_contribution
 from warpadam.learn.observe import CovarianceObserver
 from warpadam.learn.statistics import unpack
 
@@ -103,7 +103,7 @@ def test_the_size_of_a_gradient_does_not_matter(scale: float) -> None:
         observer = CovarianceObserver({"w": ("a:3", None)})
         observer.observe([("w", gradient)])
         taken.append(unpack(observer.take()[0]["a:3"]))
-    assert np.allclose(*taken, atol=1e-6)
+    assert np.allclose(taken[0], taken[1], atol=1e-6)
 
 
 def test_bfloat16_gradients_are_seen_as_they_are() -> None:
@@ -133,3 +133,30 @@ def test_the_rule_makes_its_observer() -> None:
     observer = RULES["covariance"].observe(KEYS, rank=0, world_size=1)
     observer.observe(steps(CONVNET, 1)[0])
     assert observer.take()[0].keys() == shapes.sizes_by_key(KEYS).keys()
+
+
+def contributed(job: str, hidden: int, anchor: str | None) -> Contribution:
+    model: dict[str, object] = {"arch": "mlp", "hidden": [hidden], "activation": "relu", "input": 7, "output": 3}
+    keys = shapes.axis_keys(model, anchor)
+    observer = CovarianceObserver(keys)
+    for named in steps(model, 5):
+        observer.observe(named)
+    return Contribution("covariance", job, 1, 0, 0, 5, None, *observer.take())
+
+
+def test_models_of_other_widths_share_their_outer_axes() -> None:
+    statistics = Statistics().add(contributed("job_a", 4, None)).add(contributed("job_b", 9, None))
+    solution = RULES["covariance"].solve(statistics)
+    assert {key: P.shape for key, P in solution.matrices.items()} == {"input:7": (7, 7), "output:3": (3, 3)}
+    for job in statistics.jobs:
+        alone = RULES["covariance"].solve(Statistics({job: statistics.jobs[job]}))
+        assert not np.allclose(alone.matrices["input:7"], solution.matrices["input:7"], atol=1e-3)
+
+
+def test_hidden_axes_meet_only_under_one_anchor() -> None:
+    one, other = "0" * 12, "1" * 12
+    apart = Statistics().add(contributed("job_a", 4, one)).add(contributed("job_b", 4, other))
+    together = Statistics().add(contributed("job_a", 4, one)).add(contributed("job_b", 4, one))
+    hidden = {key for key in RULES["covariance"].solve(apart).matrices if key.startswith("param:")}
+    assert hidden == {f"param:layers.{i}.weight:{axis}:4@{a}" for i, axis in ((0, 0), (1, 1)) for a in (one, other)}
+    assert len(RULES["covariance"].solve(together).matrices) == 4
