@@ -86,6 +86,15 @@ def test_nearly_equal_eigenvalues_get_a_basis_that_does_not_move() -> None:
     assert verify({"input:5": solved[0]}, statistics(base + noise[0] + noise[0].T)) == []
 
 
+def test_ties_between_unit_vectors_and_between_entries_go_to_the_first() -> None:
+    """The plane of e0 + e1 and e2 - e3: every unit vector is half inside, and both entries of each row are as large."""
+    span = np.array([[1.0, 1, 0, 0], [0, 0, 1, -1]]) / np.sqrt(2)
+    for seed in range(8):
+        noise = np.random.default_rng(seed).standard_normal((4, 4)) * 1e-8
+        P = solve(statistics(span.T @ span + noise + noise.T)).matrices["input:4"]
+        assert np.abs(P[:2] - span).max() < 1e-5
+
+
 def test_directions_without_evidence_get_unit_vectors() -> None:
     C = np.zeros((5, 5))
     C[1, 1], C[3, 3] = 4.0, 2.0
