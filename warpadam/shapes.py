@@ -185,9 +185,7 @@ def axis_keys(model: Model, anchor: str | None, max_axis: int = MAX_AXIS) -> dic
     keys: dict[str, tuple[str | None, ...]] = {}
     for parameter in parameters(model):
         if len(parameter.shape) > 1:
-            keys[parameter.name] = tuple(
-                _axis_key(parameter, axis, anchor, max_axis) for axis in range(len(parameter.axes))
-            )
+            keys[parameter.name] = tuple(_axis_key(parameter, axis, anchor, max_axis) for axis in range(len(parameter.axes)))
     return keys
 
 
