@@ -1,4 +1,4 @@
-"""`warpadam serve | demo | db …`: what runs the service. Each runs `python -m service …`; nothing of it is imported here."""
+"""`warpadam serve | demo | db …`: what runs the service, as `python -m service …`; nothing of it is imported here."""
 
 import os
 import sys
