@@ -87,7 +87,7 @@ class Transport:
 def _backoff(attempt: int, retry_after: str | None) -> float:
     if retry_after is not None and retry_after.isdigit():
         return min(float(retry_after), _LONGEST_WAIT_S)
-    return random.uniform(0.5, 1.0) * min(0.2 * 2**attempt, 5.0)
+    return random.uniform(0.5, 1.0) * min(0.2 * 2.0**attempt, 5.0)
 
 
 def _problem(answer: httpx.Response) -> Json:

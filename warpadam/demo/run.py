@@ -97,8 +97,8 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
 
 def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int, console: Console) -> list[report.Run]:
     console.print(
-        f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps, WarpAdam with P v{version} for "
-        f"{', '.join(map(str, plan.budgets))}; each at lr {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} …",
+        f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps, WarpAdam with P v{version} "
+        f"for {', '.join(map(str, plan.budgets))}; each at lr {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} …",
         soft_wrap=True,
     )
     settings: list[tuple[int, int | None]] = [(plan.steps, None), *((budget, version) for budget in plan.budgets)]
