@@ -64,7 +64,9 @@ def _header(data: bytes, max_header: int) -> dict[str, object]:
         raise TensorFileError(f"the header takes {length} bytes; at most {max_header} are read")
     try:
         header = json.loads(data[8 : 8 + length].decode(), object_pairs_hook=_unique)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except TensorFileError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise TensorFileError(f"not a safetensors file: its header is no JSON ({error})") from error
     if not isinstance(header, dict):
         raise TensorFileError("not a safetensors file: its header is no JSON object")
