@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from warpadam.commands import data, jobs, server
-from warpadam.errors import ConnectionFailed, WarpAdamError
+from warpadam.sdk.errors import ConnectionFailed, WarpAdamError
 
 app = typer.Typer(
     name="warpadam",

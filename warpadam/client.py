@@ -4,8 +4,8 @@ import os
 from types import TracebackType
 from typing import Self
 
-from warpadam.resources import Datasets, Families, Jobs, Warps
-from warpadam.transport import Json, Transport
+from warpadam.sdk.connection import Connection, Json
+from warpadam.sdk.resources import Datasets, Families, Jobs, Warps
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -29,23 +29,23 @@ class Client:
     ) -> None:
         url = base_url or os.environ.get("WARPADAM_URL") or DEFAULT_URL
         key = api_key or os.environ.get("WARPADAM_API_KEY")
-        self._transport = Transport(url, key, timeout_s=timeout_s, tries=tries)
-        self.base_url = self._transport.base_url
-        self.jobs = Jobs(self._transport)
-        self.datasets = Datasets(self._transport)
-        self.families = Families(self._transport)
-        self.warps = Warps(self._transport)
+        self._connection = Connection(url, key, timeout_s=timeout_s, tries=tries)
+        self.base_url = self._connection.base_url
+        self.jobs = Jobs(self._connection)
+        self.datasets = Datasets(self._connection)
+        self.families = Families(self._connection)
+        self.warps = Warps(self._connection)
 
     def cluster(self) -> Json:
         """The cluster as the dispatcher last saw it: nodes, CPUs, GPUs, what is free, the queue."""
-        return self._transport.json("GET", "/v1/cluster")
+        return self._connection.json("GET", "/v1/cluster")
 
     def ready(self) -> Json:
         """Raises ServerError while a part of the service is not there."""
-        return self._transport.json("GET", "/readyz")
+        return self._connection.json("GET", "/readyz")
 
     def close(self) -> None:
-        self._transport.close()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self

@@ -9,9 +9,9 @@ import yaml
 
 from warpadam.client import Client
 from warpadam.commands.output import AsJson, Limit, print_json, print_table
-from warpadam.errors import WarpAdamError
-from warpadam.job import Job
-from warpadam.progress import job_note
+from warpadam.sdk.errors import WarpAdamError
+from warpadam.sdk.job import Job
+from warpadam.sdk.progress import job_note
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id: job_…")]
 

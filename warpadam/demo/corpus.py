@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from warpadam.demo.plan import BASE_DOMAIN
-from warpadam.errors import WarpAdamError
+from warpadam.sdk.errors import WarpAdamError
 
 _LONGEST = 1_000_000
 _SHORTEST = 20_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from warpadam.errors import WarpAdamError
+from warpadam.sdk.errors import WarpAdamError
 
 _START_TIMEOUT_S = 120.0
 _STOP_TIMEOUT_S = 60.0

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from warpadam.job import Job
+from warpadam.sdk.job import Job
 
 Json = dict[str, Any]
 

@@ -18,7 +18,7 @@ from warpadam.demo.corpus import cut
 from warpadam.demo.embedded import embedded_service
 from warpadam.demo.plan import BASE_DOMAIN, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.watch import ran_together, wait_for_all
-from warpadam.errors import NotFound, WarpAdamError
+from warpadam.sdk.errors import NotFound, WarpAdamError
 
 Json = dict[str, Any]
 

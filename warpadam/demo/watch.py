@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from warpadam.errors import JobFailed
-from warpadam.job import Job
-from warpadam.progress import job_note
+from warpadam.sdk.errors import JobFailed
+from warpadam.sdk.job import Job
+from warpadam.sdk.progress import job_note
 
 _POLL_S = 0.4
 _LINE_EVERY_S = 5.0

@@ -6,13 +6,13 @@ from warpadam.demo.corpus import cut
 from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, Plan
 from warpadam.demo.report import Run, best, steps_ratio
 from warpadam.demo.watch import ran_together
-from warpadam.job import Job
-from warpadam.transport import Transport
+from warpadam.sdk.connection import Connection
+from warpadam.sdk.job import Job
 
 
 def _run(steps: int, loss: float, *, lr: float = 0.1, warp: int | None = 1) -> Run:
     data = {"id": "job_1", "state": "succeeded", "result": {"final": {"val_loss": loss}, "seconds": 1.0}}
-    return Run(Job(data, Transport("http://127.0.0.1:9", None, timeout_s=1, tries=1)), steps, lr, warp)
+    return Run(Job(data, Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)), steps, lr, warp)
 
 
 def test_the_ratio_counts_the_smallest_budget_that_reached_the_target() -> None:
@@ -36,9 +36,9 @@ def test_budgets_are_those_that_are_promised() -> None:
 
 
 def test_how_many_ran_together() -> None:
-    transport = Transport("http://127.0.0.1:9", None, timeout_s=1, tries=1)
+    connection = Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)
     spans = [("10", "20"), ("15", "25"), ("20", "30")]
-    jobs = [Job({"started_at": start, "finished_at": end}, transport) for start, end in spans]
+    jobs = [Job({"started_at": start, "finished_at": end}, connection) for start, end in spans]
     assert ran_together(jobs) == 2
 
 

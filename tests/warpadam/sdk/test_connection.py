@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from warpadam import errors
 from warpadam.client import Client
+from warpadam.sdk import errors
 
 
 @dataclass
@@ -67,7 +67,10 @@ def test_an_error_carries_what_the_service_said(script: Script) -> None:
         "code": "invalid_request",
         "detail": "optimizer.lr: must be greater than 0 (and 1 more)",
         "param": "optimizer.lr",
-        "errors": [{"param": "optimizer.lr", "message": "must be greater than 0"}, {"param": "x", "message": "unknown"}],
+        "errors": [
+            {"param": "optimizer.lr", "message": "must be greater than 0"},
+            {"param": "x", "message": "unknown"},
+        ],
     }
     script.answers = [(422, {"Content-Type": "application/problem+json"}, problem)]
     with Client(script.url) as client, pytest.raises(errors.BadRequest) as caught:
@@ -96,7 +99,10 @@ def test_each_status_has_its_error(script: Script, status: int, kind: type[error
 
 
 def test_no_service_is_told_as_such() -> None:
-    with Client("http://127.0.0.1:9", tries=1) as client, pytest.raises(errors.ConnectionFailed, match="warpadam serve"):
+    with (
+        Client("http://127.0.0.1:9", tries=1) as client,
+        pytest.raises(errors.ConnectionFailed, match="warpadam serve"),
+    ):
         client.ready()
 
 

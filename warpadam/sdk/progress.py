@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from warpadam.job import Job
+    from warpadam.sdk.job import Job
 
 Show = Callable[["Job"], None]
 

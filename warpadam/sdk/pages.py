@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
-from warpadam.transport import Json, Params, Transport
+from warpadam.sdk.connection import Connection, Json, Params
 
 
-def iterate(transport: Transport, path: str, params: Params | None = None) -> Iterator[Json]:
+def iterate(connection: Connection, path: str, params: Params | None = None) -> Iterator[Json]:
     """Every object of a list; the next page is asked for when it is needed."""
     query = dict(params or {})
     while True:
-        page = transport.json("GET", path, params=query)
+        page = connection.json("GET", path, params=query)
         yield from page["data"]
         if not page["has_more"]:
             return

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warpadam.errors import WarpAdamError
-from warpadam.job import Job
-from warpadam.pages import iterate
-from warpadam.transport import Json, Transport
+from warpadam.sdk.connection import Connection, Json
+from warpadam.sdk.errors import WarpAdamError
+from warpadam.sdk.job import Job
+from warpadam.sdk.pages import iterate
 
 if TYPE_CHECKING:
     from warpadam.warp import Warp
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Jobs:
-    transport: Transport
+    connection: Connection
 
     def create(self, spec: Mapping[str, Any] | None = None, /, **fields: Any) -> Job:
         """Submits a job: the description as a mapping, as keywords, or both (CONTRACT, Job description)."""
-        return Job(self.transport.json("POST", "/v1/jobs", body={**(spec or {}), **fields}), self.transport)
+        return Job(self.connection.json("POST", "/v1/jobs", body={**(spec or {}), **fields}), self.connection)
 
     def validate(self, spec: Mapping[str, Any] | None = None, /, **fields: Any) -> Json:
         """What `create` would do: the resolved description and warnings, or the same error."""
         body = {**(spec or {}), **fields}
-        return self.transport.json("POST", "/v1/jobs", params={"validate_only": "true"}, body=body)
+        return self.connection.json("POST", "/v1/jobs", params={"validate_only": "true"}, body=body)
 
     def get(self, job_id: str) -> Job:
-        return Job(self.transport.json("GET", f"/v1/jobs/{job_id}"), self.transport)
+        return Job(self.connection.json("GET", f"/v1/jobs/{job_id}"), self.connection)
 
     def list(
         self, *, state: str | None = None, family: str | None = None, metadata: Mapping[str, str] | None = None
@@ -43,15 +43,15 @@ class Jobs:
         """Newest first, all pages."""
         params: dict[str, str] = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
         params |= {key: value for key, value in (("state", state), ("family", family)) if value is not None}
-        return (Job(data, self.transport) for data in iterate(self.transport, "/v1/jobs", params))
+        return (Job(data, self.connection) for data in iterate(self.connection, "/v1/jobs", params))
 
     def delete(self, job_id: str) -> None:
-        self.transport.json("DELETE", f"/v1/jobs/{job_id}")
+        self.connection.json("DELETE", f"/v1/jobs/{job_id}")
 
 
 @dataclass
 class Datasets:
-    transport: Transport
+    connection: Connection
 
     def create(self, source: str | os.PathLike[str], **options: str | float | None) -> Json:
         """Registers a dataset: a local file is uploaded; `s3://…`, `https://…` and the like are named by their URI.
@@ -61,11 +61,11 @@ class Datasets:
         """
         fields = {key: value for key, value in options.items() if value is not None}
         if "://" in str(source):
-            return self._ready(self.transport.json("POST", "/v1/datasets", body={**fields, "uri": str(source)}))
+            return self._ready(self.connection.json("POST", "/v1/datasets", body={**fields, "uri": str(source)}))
         path = Path(source).expanduser()
         texts = {"name": path.stem} | {key: str(value) for key, value in fields.items()}
         with path.open("rb") as file:
-            return self._ready(self.transport.upload("/v1/datasets", texts, path.name, file))
+            return self._ready(self.connection.upload("/v1/datasets", texts, path.name, file))
 
     def _ready(self, dataset: Json) -> Json:
         while dataset["state"] == "inspecting":
@@ -76,49 +76,49 @@ class Datasets:
         return dataset
 
     def get(self, dataset_id: str) -> Json:
-        return self.transport.json("GET", f"/v1/datasets/{dataset_id}")
+        return self.connection.json("GET", f"/v1/datasets/{dataset_id}")
 
     def list(self) -> Iterator[Json]:
-        return iterate(self.transport, "/v1/datasets")
+        return iterate(self.connection, "/v1/datasets")
 
     def delete(self, dataset_id: str) -> None:
-        self.transport.json("DELETE", f"/v1/datasets/{dataset_id}")
+        self.connection.json("DELETE", f"/v1/datasets/{dataset_id}")
 
 
 @dataclass
 class Families:
-    transport: Transport
+    connection: Connection
 
     def create(self, name: str, **fields: str) -> Json:
-        return self.transport.json("POST", "/v1/families", body={"name": name, **fields})
+        return self.connection.json("POST", "/v1/families", body={"name": name, **fields})
 
     def get(self, name: str) -> Json:
-        return self.transport.json("GET", f"/v1/families/{name}")
+        return self.connection.json("GET", f"/v1/families/{name}")
 
     def list(self) -> Iterator[Json]:
-        return iterate(self.transport, "/v1/families")
+        return iterate(self.connection, "/v1/families")
 
     def set_alias(self, name: str, alias: str, version: int, reason: str = "") -> Json:
         body = {"version": version, "reason": reason}
-        return self.transport.json("PUT", f"/v1/families/{name}/aliases/{alias}", body=body)
+        return self.connection.json("PUT", f"/v1/families/{name}/aliases/{alias}", body=body)
 
     def contributions(self, name: str) -> Iterator[Json]:
         """The ledger, oldest first."""
-        return iterate(self.transport, f"/v1/families/{name}/contributions", {"limit": 100})
+        return iterate(self.connection, f"/v1/families/{name}/contributions", {"limit": 100})
 
 
 @dataclass
 class Warps:
     """A reference is `family`, `family@7` or `family@alias`; the champion where only the family is named."""
 
-    transport: Transport
+    connection: Connection
 
     def list(self, family: str) -> Iterator[Json]:
         """Newest first."""
-        return iterate(self.transport, f"/v1/families/{family}/warps")
+        return iterate(self.connection, f"/v1/families/{family}/warps")
 
     def get(self, reference: str) -> Json:
-        return self.transport.json("GET", _path(reference))
+        return self.connection.json("GET", _path(reference))
 
     def pull(self, reference: str) -> "Warp":
         """The P itself, ready for WarpAdam. Needs torch."""
@@ -128,7 +128,7 @@ class Warps:
 
     def content(self, reference: str) -> bytes:
         """The P's file; its sha256 is checked against what the service says it is."""
-        with self.transport.stream(f"{_path(reference)}/content") as answer:
+        with self.connection.stream(f"{_path(reference)}/content") as answer:
             content = answer.read()
             expected = answer.headers.get("ETag", "").strip('"')
         found = hashlib.sha256(content).hexdigest()
@@ -150,7 +150,7 @@ class Warps:
         """Uploads a P as the family's next version."""
         source = Path(path)
         with source.open("rb") as file:
-            return self.transport.upload(f"/v1/families/{family}/warps", {}, source.name, file)
+            return self.connection.upload(f"/v1/families/{family}/warps", {}, source.name, file)
 
 
 def _path(reference: str) -> str:

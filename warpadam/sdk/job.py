@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from httpx_sse import EventSource
 
-from warpadam.errors import ConnectionFailed, JobFailed, ServerError, WaitTimeout
-from warpadam.pages import iterate
-from warpadam.progress import job_progress
-from warpadam.transport import Json, Transport
+from warpadam.sdk.connection import Connection, Json
+from warpadam.sdk.errors import ConnectionFailed, JobFailed, ServerError, WaitTimeout
+from warpadam.sdk.pages import iterate
+from warpadam.sdk.progress import job_progress
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 _PATIENCE_S = 300.0
@@ -21,7 +21,7 @@ class Job:
     """`data` is the service's JSON (CONTRACT, `GET /jobs/{id}`), so a field that a newer service adds is there too."""
 
     data: Json
-    transport: Transport = field(repr=False)
+    connection: Connection = field(repr=False)
 
     @property
     def id(self) -> str:
@@ -48,7 +48,7 @@ class Job:
         return self.data.get("warp_version")
 
     def refresh(self) -> Self:
-        self.data = self.transport.json("GET", f"/v1/jobs/{self.id}")
+        self.data = self.connection.json("GET", f"/v1/jobs/{self.id}")
         return self
 
     def cancel(self) -> Self:
@@ -61,13 +61,13 @@ class Job:
         return self._act("resume")
 
     def _act(self, verb: str) -> Self:
-        self.data = self.transport.json("POST", f"/v1/jobs/{self.id}/{verb}")
+        self.data = self.connection.json("POST", f"/v1/jobs/{self.id}/{verb}")
         return self
 
     def metrics(self, *names: str, max_points: int = 1000) -> dict[str, list[Json]]:
         """`{name: [{step, value, at}]}`; all metrics where none is named."""
         params: dict[str, Any] = {"max_points": max_points} | ({"name": list(names)} if names else {})
-        return dict(self.transport.json("GET", f"/v1/jobs/{self.id}/metrics", params=params)["data"])
+        return dict(self.connection.json("GET", f"/v1/jobs/{self.id}/metrics", params=params)["data"])
 
     def events(self, *, follow: bool = False) -> Iterator[Json]:
         """The job's events, oldest first; with `follow` as they come, until the job has ended.
@@ -75,7 +75,7 @@ class Job:
         A stream that breaks off is taken up again after the last event that was seen.
         """
         if not follow:
-            yield from iterate(self.transport, f"/v1/jobs/{self.id}/events", {"limit": 100})
+            yield from iterate(self.connection, f"/v1/jobs/{self.id}/events", {"limit": 100})
             return
         last: str | None = None
         while True:
@@ -90,7 +90,7 @@ class Job:
 
     def _stream(self, last: str | None) -> Iterator[Json]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        with self.transport.stream(f"/v1/jobs/{self.id}/events", headers) as answer:
+        with self.connection.stream(f"/v1/jobs/{self.id}/events", headers) as answer:
             for message in EventSource(answer).iter_sse():
                 yield message.json()
 
