@@ -96,11 +96,9 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
 
 
 def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int, console: Console) -> list[report.Run]:
-    console.print(
-        f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps, WarpAdam with P v{version} "
-        f"for {', '.join(map(str, plan.budgets))}; each at lr {', '.join(f'{lr:g}' for lr in LEARNING_RATES)} …",
-        soft_wrap=True,
-    )
+    budgets, rates = ", ".join(map(str, plan.budgets)), ", ".join(f"{lr:g}" for lr in LEARNING_RATES)
+    console.print(f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps,")
+    console.print(f"   WarpAdam with P v{version} for {budgets}; each at learning rates {rates} …")
     settings: list[tuple[int, int | None]] = [(plan.steps, None), *((budget, version) for budget in plan.budgets)]
     runs = [
         report.Run(client.jobs.create(plan.held_out_job(dataset, base, steps=steps, lr=lr, warp=warp)), steps, lr, warp)
