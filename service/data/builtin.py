@@ -76,7 +76,7 @@ def _sources(base: Path, root: Path) -> list[Path]:
     """Python files below `base`, without tests and without what was installed later."""
     found = []
     for folder, folders, files in os.walk(base):
-        folders[:] = [name for name in folders if name not in _SKIPPED]  # installed packages are many: not walked at all
+        folders[:] = [name for name in folders if name not in _SKIPPED]  # site-packages can be huge: never walked
         found += [Path(folder, name) for name in files if name.endswith(".py")]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
