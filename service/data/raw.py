@@ -10,7 +10,7 @@ from service.data.info import Kind
 
 Array = NDArray[Any]
 Place = Callable[[tuple[int, ...]], str]
-"""Names an index of an array for a message: `x_train[3, 2] (row 3, …)`, or `column 'age', data row 4`; () means all of it."""
+"""Names an index of an array: `x_train[3, 2] (row 3, …)`, or `column 'age', data row 4`; () means all of it."""
 
 
 @dataclass(frozen=True)
