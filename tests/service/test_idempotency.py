@@ -21,8 +21,8 @@ def begin(database: Database, body: str = "b", now: datetime = NOW) -> StoredAns
 
 
 def finish(database: Database) -> None:
-    answer = {"status": 201, "headers": {"Location": "/x"}, "body": "{}"}
-    database.write(lambda session: idempotency.finish(session, *KEY, **answer))  # type: ignore[arg-type]
+    headers = {"Location": "/x"}
+    database.write(lambda session: idempotency.finish(session, *KEY, status=201, headers=headers, body="{}"))
 
 
 def test_the_same_request_replays_the_answer(database: Database) -> None:

@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from sqlalchemy.orm import Session
 
 from service import attempts, events, metrics
 from service.errors import InvalidRequest
@@ -36,7 +37,7 @@ def test_events_are_numbered_without_gaps_whoever_writes(bench: Bench) -> None:
 def test_a_transaction_that_is_undone_leaves_no_gap(bench: Bench) -> None:
     job_id = bench.submit().id
 
-    def broken(session):  # type: ignore[no-untyped-def]
+    def broken(session: Session) -> None:
         events.add(session, job_id, "warning", "never seen")
         raise KeyError
 
