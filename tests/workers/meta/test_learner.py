@@ -16,8 +16,8 @@ from tests.service.test_warps import make_warp, upload
 from tests.workers.meta.conftest import StartLearner
 from warpadam.learn.statistics import Contribution
 from workers.meta import learner as learner_module
-from workers.meta.ledger import DamagedLedgerError, Verification, verify_ledger
 from workers.meta.learner import Learner
+from workers.meta.ledger import DamagedLedgerError, Verification, verify_ledger
 from workers.meta.messages import Exchange
 
 
