@@ -23,6 +23,7 @@ from workers.meta.actor import end_learner, ensure_learner
 from workers.meta.client import LearnerClient
 from workers.meta.core import LearnerCore, solve
 from workers.meta.ledger import verify_ledger
+from workers.meta.messages import LearnerHandle
 
 pytestmark = pytest.mark.ray
 
@@ -63,6 +64,17 @@ def ping(settings: Settings, family: Family) -> dict[str, object]:
     return ray.get(ensure_learner(settings, family.id).ping.remote())
 
 
+def wait_for_end(actor: LearnerHandle) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            ray.get(actor.ping.remote())
+        except RayActorError:
+            return
+        time.sleep(0.05)
+    pytest.fail("the actor still answers")
+
+
 def crash(settings: Settings, family: Family) -> None:
     os.kill(int(str(ping(settings, family)["pid"])), signal.SIGKILL)
 
@@ -71,6 +83,7 @@ def restart(settings: Settings, family: Family) -> None:
     ray.kill(ensure_learner(settings, family.id), no_restart=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [crash, restart])
 def test_a_killed_meta_learner_loses_and_doubles_nothing(
     opened: Database,
@@ -100,6 +113,7 @@ def test_a_killed_meta_learner_loses_and_doubles_nothing(
         assert verify_ledger(session, Storage(settings.storage), family.id).problems == []
 
 
+@pytest.mark.slow
 def test_calls_under_way_survive_the_kill(
     opened: Database, settings: Settings, family: Family, client: LearnerClient
 ) -> None:
@@ -120,11 +134,7 @@ def test_one_that_finds_a_newer_epoch_ends_for_good(
     send(client, job, 0, 20)
     newer = opened.write(lambda session: learning.claim_epoch(session, family.id, now=clock.now()))
     under_way = client.exchange_async(contribution(job, 20, 40).encode(), token=1, job_id=job.id)
-    deadline = time.monotonic() + 60
-    with pytest.raises(RayActorError):
-        while time.monotonic() < deadline:
-            ray.get(older.ping.remote())
-            time.sleep(0.05)
+    wait_for_end(older)
     assert not under_way.done()
     with pytest.raises(Unavailable, match="learner-"):
         client.finalize(job.id, token=1, timeout_s=0.5)

@@ -1,4 +1,4 @@
-"""The meta-learner on real databases: durable before acknowledged, once whatever happens, and nobody waits for a solve."""
+"""The meta-learner on real databases: durable before acknowledged, counted once, and nobody waits for a solve."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
