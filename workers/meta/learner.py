@@ -132,7 +132,7 @@ class Learner:
             base_version=contribution.base_version,
             rule=contribution.rule,
             skipped=contribution.skipped,
-            sha256=stored.sha256,
+            sha256=contribution.digest,  # computed here, outside the lock
             size=stored.size,
             path=stored.path,
         )
