@@ -55,7 +55,7 @@ def client(family: Family) -> LearnerClient:
 
 def send(client: LearnerClient, job: Running, start: int, end: int) -> int:
     sent = contribution(job, start, end).encode()
-    answer = client.exchange_async(sent, token=1, job_id=job.id).result()
+    answer = client.exchange(sent, token=1, job_id=job.id)
     assert answer.refused is None
     return answer.acknowledged
 
@@ -153,7 +153,7 @@ def test_a_worker_need_not_wait_for_its_meta_learner(
     assert early.result().acknowledged == 20
     assert early.done()
     version = client.finalize(job.id, token=1)
-    answer = client.exchange_async(None, token=1, job_id=job.id, follow="champion").result()
+    answer = client.exchange(None, token=1, job_id=job.id, follow="champion")
     assert (answer.version, answer.acknowledged) == (version, 20)
     assert answer.warp is not None
 
@@ -164,7 +164,7 @@ def test_refusals_come_back_as_such(
     ensure_learner(settings, family.id)
     job = make_job(opened, family)
     send(client, job, 0, 20)
-    answer = client.exchange_async(contribution(job, 10, 30).encode(), token=1, job_id=job.id).result()
+    answer = client.exchange(contribution(job, 10, 30).encode(), token=1, job_id=job.id)
     assert answer.refused is not None
     assert answer.refused["code"] == "overlap"
     with pytest.raises(RefusedError) as caught:

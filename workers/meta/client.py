@@ -115,6 +115,21 @@ class LearnerClient:
             self._lookup, lambda actor: actor.exchange.remote(contribution, token, job_id, follow, have_version)
         )
 
+    def exchange(
+        self,
+        contribution: bytes | None,
+        *,
+        token: int,
+        job_id: str,
+        follow: str | None = None,
+        have_version: int | None = None,
+    ) -> Exchange:
+        """The same, waiting for the answer; Unavailable where there is none for long."""
+        pending = self.exchange_async(
+            contribution, token=token, job_id=job_id, follow=follow, have_version=have_version
+        )
+        return pending.result()
+
     def finalize(self, job_id: str, *, token: int, timeout_s: float = PATIENCE_S) -> int | None:
         """The number of a version that contains the job's last contribution, once it is published; None: there is none.
 
