@@ -5,7 +5,6 @@ Linux. macOS's own TMPDIR alone takes 50 of them, so /tmp is used, before anythi
 """
 
 import os
-import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,10 +21,6 @@ _FOR_TESTS = {"WARPADAM_REQUIRE_ALL", "WARPADAM_TEST_DATABASE_URL"}
 for _name in list(os.environ):
     if _name.startswith(("WARPADAM_", "RAY_")) and _name not in _FOR_TESTS:
         del os.environ[_name]
-
-# Ray reads these once, when it is first imported, which the collection of tests may do.
-os.environ["RAY_AUTH_MODE"] = "token"  # else a token left in the home folder decides
-os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 pytest_plugins = ["tests.fixtures.database", "tests.fixtures.ray"]
 
