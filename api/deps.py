@@ -63,8 +63,10 @@ PageDep = Annotated[PageRequest, Depends(_page)]
 
 
 async def refuse_unknown(request: Request) -> None:
-    """Requests are read strictly: raises InvalidRequest for a query parameter that the route does not have."""
+    """Requests are read strictly: raises InvalidRequest for a query parameter that a described route does not have."""
     allowed = _query_names(request)
+    if allowed is None:
+        return
     unknown = [name for name in dict.fromkeys(request.query_params.keys()) if _filter_name(name) not in allowed]
     if unknown:
         raise InvalidRequest.of([FieldError(name, "unknown_field", "unknown parameter") for name in unknown])
@@ -95,11 +97,14 @@ def _strings(value: object) -> list[str]:
     return found
 
 
-def _query_names(request: Request) -> frozenset[str]:
-    """Names of the query parameters of the request's route, from the OpenAPI description, which is made from it."""
+def _query_names(request: Request) -> frozenset[str] | None:
+    """Names of the query parameters of the request's route, from the OpenAPI description, which is made from it.
+
+    None for what is not described: the web page.
+    """
     known: dict[tuple[str, str], frozenset[str]] = request.app.state.query_names
     method = "get" if request.method == "HEAD" else request.method.lower()
-    return known.get((request.scope["route"].path_format, method), frozenset())
+    return known.get((request.scope["route"].path_format, method))
 
 
 def _filter_name(name: str) -> str:

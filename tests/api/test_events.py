@@ -2,8 +2,10 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
+from typing import Any
 
+import anyio
 import pytest
 from starlette.testclient import TestClient
 
@@ -92,3 +94,26 @@ def _until(lines: Iterator[str], wanted: str, times: int = 1) -> list[str]:
 def test_a_stream_of_no_job_is_404(client: TestClient) -> None:
     answer = client.get("/v1/jobs/job_none/events", headers=STREAM)
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+
+
+def test_a_stream_ends_when_its_client_goes_away() -> None:
+    polls: list[int] = []
+
+    def read(cursor: int) -> list[sse.Item]:
+        polls.append(cursor)
+        return []
+
+    async def gone() -> dict[str, str]:
+        while not polls:
+            await anyio.sleep(0.01)
+        return {"type": "http.disconnect"}
+
+    async def ignore(_message: MutableMapping[str, Any]) -> None:
+        return
+
+    async def listen() -> None:
+        with anyio.fail_after(10):
+            await sse.stream(read, 7)({"type": "http", "method": "GET"}, gone, ignore)
+
+    anyio.run(listen)
+    assert set(polls) == {7}

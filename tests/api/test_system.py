@@ -2,8 +2,10 @@
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
@@ -114,3 +116,15 @@ def test_the_description_has_examples_and_every_problem(plain_client: TestClient
 
 def test_head_asks_for_the_page_too(plain_client: TestClient) -> None:
     assert plain_client.head("/").status_code == 200
+
+
+def test_the_page_takes_any_query(plain_client: TestClient) -> None:
+    assert plain_client.get("/?from=mail").status_code == 200
+
+
+def test_every_call_in_the_documentation_exists(built_app: FastAPI, root: Path) -> None:
+    calls = re.findall(r"\$URL(/[^\s\"'?]*)", (root / "docs" / "api.md").read_text())
+    known = [re.compile(re.sub(r"{\w+}", r"[^/]+", path)) for path in built_app.openapi()["paths"]]
+    unknown = [call for call in calls if not any(path.fullmatch(call) for path in known)]
+    assert len(calls) > 30
+    assert unknown == []
