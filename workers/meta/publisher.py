@@ -113,7 +113,7 @@ class Publisher:
         except Exception as error:  # the old version stays, whoever waits is told, and it is tried again in time
             logger.exception("no version could be published")
             with self._changed:
-                self._failure = (self._tries, error)
+                self._failure = (self._tries, error.with_traceback(None))  # its frames hold on to database cursors
                 self._due_at = time.monotonic() + max(self._every_s, 1.0)
                 self._changed.notify_all()
             return
