@@ -98,14 +98,15 @@ def test_a_stream_of_no_job_is_404(client: TestClient) -> None:
 
 def test_a_stream_ends_when_its_client_goes_away() -> None:
     polls: list[int] = []
+    polled = threading.Event()
 
     def read(cursor: int) -> list[sse.Item]:
         polls.append(cursor)
+        polled.set()
         return []
 
     async def gone() -> dict[str, str]:
-        while not polls:
-            await anyio.sleep(0.01)
+        await anyio.to_thread.run_sync(polled.wait, 10)
         return {"type": "http.disconnect"}
 
     async def ignore(_message: MutableMapping[str, Any]) -> None:
