@@ -58,7 +58,8 @@ def foldable(session: Session, family_id: int) -> list[str]:
 
 def named_paths(session: Session, paths: Iterable[str]) -> set[str]:
     """Those of the paths that some contribution still names."""
-    return set(session.scalars(select(Contribution.path).where(Contribution.path.in_(list(paths))))) - {None}
+    named = session.scalars(select(Contribution.path).where(Contribution.path.in_(list(paths))))
+    return {path for path in named if path is not None}
 
 
 def datasets(session: Session, job_ids: Iterable[str]) -> dict[str, str]:
