@@ -1,0 +1,1 @@
+"""Everything that computes, on Ray: dispatcher, runner, training loop and meta-learner."""
