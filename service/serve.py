@@ -84,8 +84,8 @@ def _children(settings: Settings, options: Options, ray_port: int, folder: Path)
             "WARPADAM_DATA_DIR": str(settings.data_dir),
             "WARPADAM_RAY_ADDRESS": f"127.0.0.1:{ray_port}",
             "WARPADAM_LAUNCHER": "process",
-            "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
             "PYTHONUNBUFFERED": "1",
+            **ray_variables(),
         }
     )
     logs = settings.data_dir / "logs"
@@ -103,10 +103,22 @@ def _children(settings: Settings, options: Options, ray_port: int, folder: Path)
     ]
 
 
+def ray_variables() -> dict[str, str]:
+    """What Ray's processes and their drivers must agree on. Ray's ports listen on all interfaces whatever address it is
+    given, so whoever has no token is refused."""
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # report() waits for this poll: 2 s by default
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else the end waits 30 s for detached actors
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
 def ray_environment(ours: Mapping[str, str]) -> dict[str, str]:
     """Ray's workers get no settings of the service: they hold no credentials."""
-    kept = {name: value for name, value in ours.items() if not name.startswith("WARPADAM_")}
-    return {**kept, "RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_AUTO_CONNECT": "0"}
+    return {name: value for name, value in ours.items() if not name.startswith("WARPADAM_")}
 
 
 @dataclass

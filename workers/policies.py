@@ -48,7 +48,8 @@ class Need:
 def _take(free: list[list[float]], need: Need) -> bool:
     """Takes the need out of `free` ([cpus, gpus] of each node) by first fit; whether all workers found a place."""
     left = need.workers
-    for node in free:
+    # What needs no GPU goes first where there are fewest, so that it does not take the CPUs beside free GPUs.
+    for node in sorted(free, key=lambda node: node[1]) if not need.gpus else free:
         while left and node[0] + _EPSILON >= need.cpus and node[1] + _EPSILON >= need.gpus:
             node[0] -= need.cpus
             node[1] -= need.gpus
