@@ -38,7 +38,7 @@ class RayJobsLauncher:
     _looked: float = field(default=0.0, init=False)
     _connected: JobSubmissionClient | None = field(default=None, init=False)
 
-    def _client(self) -> JobSubmissionClient:
+    def client(self) -> JobSubmissionClient:
         if self._connected is None:
             try:
                 self._connected = JobSubmissionClient(self.url)
@@ -49,7 +49,7 @@ class RayJobsLauncher:
     def launch(self, launch: Launch) -> int | None:
         arguments = ["--job", launch.job_id, "--attempt", str(launch.attempt), "--token", str(launch.token)]
         stopping = {"RAY_JOB_STOP_SIGNAL": "SIGTERM", "RAY_JOB_STOP_WAIT_TIME_S": str(round(self.grace_s))}
-        client = self._client()
+        client = self.client()
         try:
             client.submit_job(
                 entrypoint=shlex.join(["exec", *self.command, *arguments]),
@@ -80,7 +80,7 @@ class RayJobsLauncher:
             return []
         self._looked = time.monotonic()
         try:
-            jobs = self._client().list_jobs()
+            jobs = self.client().list_jobs()
         except (ConnectionError, RuntimeError, LaunchError) as error:
             log.warning("Ray's Jobs API at %s does not answer: %s", self.url, error)
             self._connected = None
@@ -92,7 +92,7 @@ class RayJobsLauncher:
     def stop(self, submission_id: str, *, grace_s: float) -> None:
         self._known.discard(submission_id)
         try:
-            self._client().stop_job(submission_id)
+            self.client().stop_job(submission_id)
         except (ConnectionError, RuntimeError, LaunchError) as error:
             log.warning("Ray's Jobs API did not stop %s: %s", submission_id, error)
 
