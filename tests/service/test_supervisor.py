@@ -17,7 +17,9 @@ from service.serve import CannotServeError, choose_port, data_folder
 from service.supervisor import FIRST_DELAY_S, HEALTHY_AFTER_S, LAST_DELAY_S, Child, Supervisor, next_delay
 
 WAITS = "import time; time.sleep(600)"
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
+)
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:
@@ -45,7 +47,9 @@ def supervised(tmp_path: Path, lock: int) -> Iterator[Callable[..., Supervisor]]
 
     def make(*programs: str) -> Supervisor:
         children = [
-            Child(f"child-{n}", lambda p=program: [sys.executable, "-c", p], dict(os.environ), 0.3, tmp_path / f"{n}.log")
+            Child(
+                f"child-{n}", lambda p=program: [sys.executable, "-c", p], dict(os.environ), 0.3, tmp_path / f"{n}.log"
+            )
             for n, program in enumerate(programs)
         ]
         folder = tmp_path / "temporary"
@@ -82,8 +86,12 @@ def test_a_dead_child_comes_back(supervised: Callable[..., Supervisor]) -> None:
     assert child.process.pid != first
 
 
-def test_close_ends_grandchildren_and_who_does_not_listen(supervised: Callable[..., Supervisor], tmp_path: Path) -> None:
-    escaped = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITS!r}], start_new_session=True); {WAITS}"
+def test_close_ends_grandchildren_and_who_does_not_listen(
+    supervised: Callable[..., Supervisor], tmp_path: Path
+) -> None:
+    escaped = (
+        f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITS!r}], start_new_session=True); {WAITS}"
+    )
     supervisor = supervised(STUBBORN, escaped)
     supervisor.tick()
     until(lambda: "deaf" in (tmp_path / "0.log").read_text() and len(marked(supervisor.mark)) == 3)
@@ -156,8 +164,10 @@ def test_a_sweep_takes_only_its_own_mark() -> None:
 
 
 def test_a_data_folder_has_one_service(tmp_path: Path) -> None:
-    with data_folder(tmp_path), pytest.raises(CannotServeError, match=f"process {os.getpid()}.*--data-dir"), data_folder(
-        tmp_path
+    with (
+        data_folder(tmp_path),
+        pytest.raises(CannotServeError, match=f"process {os.getpid()}.*--data-dir"),
+        data_folder(tmp_path),
     ):
         pass
     with data_folder(tmp_path):

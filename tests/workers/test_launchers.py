@@ -83,9 +83,7 @@ def dashboard_url() -> Iterator[str]:
 
 def _process_bench(folder: Path) -> Bench:
     def make() -> ProcessLauncher:
-        return ProcessLauncher(
-            folder / "logs", CHILD, {**os.environ, "WA_TEST_FOLDER": str(folder)}, warm=False
-        )
+        return ProcessLauncher(folder / "logs", CHILD, {**os.environ, "WA_TEST_FOLDER": str(folder)}, warm=False)
 
     return Bench(make(), make, folder)
 
