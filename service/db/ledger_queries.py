@@ -5,16 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.db.family_queries import FOR_NO_KEY_UPDATE
 from service.db.models import Contribution, Job, JobSum
 from service.states import TERMINAL
 
 _TERMINAL = sorted(str(state) for state in TERMINAL)
-
-
-def locked_job(session: Session, job_id: str) -> Job | None:
-    """The job, fresh, and its row ours until the transaction ends."""
-    return session.get(Job, job_id, with_for_update=FOR_NO_KEY_UPDATE, populate_existing=True)
 
 
 def watermark(session: Session, job_id: str) -> int:

@@ -1,7 +1,7 @@
 """The meta-learner's pure core: what a family's jobs saw, what a contribution must be, and the P that follows from it.
 
-The statistics are immutable: whoever solves them holds a snapshot for nothing, and nobody waits for him. The core does no
-locking, knows no clock, no SQL and no Ray; its caller writes the ledger first and applies a contribution afterwards.
+The statistics are immutable: whoever solves them holds a snapshot for nothing, and nobody waits for him. The core does
+no locking and knows no clock, SQL or Ray; its caller writes the ledger first and applies a contribution afterwards.
 """
 
 import json

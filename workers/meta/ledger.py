@@ -45,7 +45,7 @@ def read_contribution(storage: Storage, row: LedgerRow) -> Contribution:
 
 
 def read_statistics(storage: Storage, rows: Iterable[LedgerRow], sums: Iterable[JobSumRow]) -> Statistics:
-    """The statistics of the ledger: its files, and the folded sums of ended jobs. DamagedLedgerError if they disagree."""
+    """The statistics of the ledger: its files and the folded sums of ended jobs. DamagedLedgerError if they differ."""
     rows = list(rows)
     folded = {row.job_id: _read_sum(storage, row) for row in sums}
     statistics = rebuild((read_contribution(storage, row) for row in rows if row.path is not None), folded)
@@ -60,10 +60,10 @@ def ledger_digest(rows: Iterable[LedgerRow]) -> str:
 
 
 def verify_ledger(session: Session, storage: Storage, family_id: int) -> Verification:
-    """Computes the statistics and their digest from the ledger again, and compares the newest learned version with them.
+    """Computes the statistics and their digest from the ledger again, and compares the newest learned version.
 
-    Its digest must be that of the contributions which its lineage names, and its P must diagonalise their covariance; on
-    the machine and with the libraries that it was solved with, its bytes must come out again.
+    Its digest must be that of the contributions which its lineage names, and its P must diagonalise their covariance;
+    on the machine and with the libraries that it was solved with, its bytes must come out again.
     """
     ledger = learning.load(session, family_id)
     digest, newest = ledger_digest(ledger.rows), ledger.newest

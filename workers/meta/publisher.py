@@ -104,6 +104,7 @@ class Publisher:
     def _try(self) -> None:
         with self._changed:
             self._tries += 1
+            self._demanded = 0  # this try answers them, one way or the other; what comes meanwhile asks for the next
         snapshot = self._snapshot()
         try:
             self._publish(snapshot)
@@ -113,7 +114,6 @@ class Publisher:
             logger.exception("no version could be published")
             with self._changed:
                 self._failure = (self._tries, error)
-                self._demanded = self._published
                 self._due_at = time.monotonic() + max(self._every_s, 1.0)
                 self._changed.notify_all()
             return
