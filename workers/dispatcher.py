@@ -173,7 +173,7 @@ class Dispatcher:
         self._launched = time.monotonic()
         log.info("launched %s", launch.submission_id)
         if pid is not None:
-            with suppress(attempts.LostLeaseError):  # it has already ended, by its own word
+            with suppress(attempts.LostLease):  # it has already ended, by its own word
                 self.database.write(lambda session: attempts.set_pid(session, claim.fence, pid))
         self._want_learners()
 

@@ -182,6 +182,8 @@ class ProcessLauncher:
             warm.stdin.write(line.encode() + b"\n")
             warm.stdin.close()
         except OSError:
+            with suppress(OSError):
+                warm.stdin.close()
             log.warning("the warm runner had died: starting one for %s", launch.submission_id)
             _end_child(warm.child, 0.0)
             return None

@@ -127,7 +127,8 @@ def test_the_warden_ends_what_a_killed_supervisor_leaves(tmp_path: Path) -> None
         from service.supervisor import Child, Supervisor
         child = Child("x", lambda: [sys.executable, "-c", {WAITS!r}], dict(os.environ), 1.0, pathlib.Path("child.log"))
         folder = pathlib.Path("temporary"); folder.mkdir()
-        supervisor = Supervisor([child], mark="test-warden-{os.getpid()}", folder=folder, lock=os.open("lock", os.O_CREAT))
+        lock = os.open("lock", os.O_CREAT)
+        supervisor = Supervisor([child], mark="test-warden-{os.getpid()}", folder=folder, lock=lock)
         supervisor.tick()
         print(child.process.pid, supervisor.warden.pid, flush=True)
         time.sleep(600)
@@ -164,11 +165,8 @@ def test_a_sweep_takes_only_its_own_mark() -> None:
 
 
 def test_a_data_folder_has_one_service(tmp_path: Path) -> None:
-    with (
-        data_folder(tmp_path),
-        pytest.raises(CannotServeError, match=f"process {os.getpid()}.*--data-dir"),
-        data_folder(tmp_path),
-    ):
+    refused = pytest.raises(CannotServeError, match=f"process {os.getpid()}.*--data-dir")
+    with data_folder(tmp_path), refused, data_folder(tmp_path):
         pass
     with data_folder(tmp_path):
         pass

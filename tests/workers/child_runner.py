@@ -1,7 +1,7 @@
 """A real program for the launchers' tests: takes the runner's arguments, and does what its job is called.
 
-`exit-3` ends with code 3; `sleep` ends at SIGTERM; `deaf` and its child ignore SIGTERM. It notes each start in the folder
-WA_TEST_FOLDER names: a file `<job>-<attempt>` with the lines `pid token`.
+`exit-3` ends with code 3; `sleep` ends at SIGTERM; `deaf` and its child ignore SIGTERM. It notes each start in the
+folder that WA_TEST_FOLDER names: a file `<job>-<attempt>` with the lines `pid token`.
 """
 
 import argparse

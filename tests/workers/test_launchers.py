@@ -1,4 +1,4 @@
-"""The contract of every launcher, and what only child processes do. Programs are real: tests/workers/child_runner.py."""
+"""The contract of every launcher, and what only child processes do. Programs are real: `child_runner.py` beside this."""
 
 import os
 import shutil
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 
 from service.processes import end_group, free_port, members
@@ -114,8 +113,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         made = _ray_bench(tmp_path, request.getfixturevalue("dashboard_url"))
     yield made
     for path in tmp_path.glob("*-1"):
-        for line in path.read_text().splitlines():
-            end_group(os.getpgid(int(line.split()[0])), 0.0) if psutil.pid_exists(int(line.split()[0])) else None
+        end_group(int(path.read_text().split()[0]), 0.0)
+    made.launcher.close(grace_s=0.0)
 
 
 def test_contract(bench: Bench) -> None:
@@ -132,7 +131,7 @@ def test_contract(bench: Bench) -> None:
     assert heir.ended() == []
 
     heir.stop(long.submission_id, grace_s=5)
-    until(lambda: not psutil.pid_exists(bench.notes(long)[0][0]))
+    until(lambda: not members(bench.notes(long)[0][0]))
     heir.stop(long.submission_id, grace_s=5)
 
 
