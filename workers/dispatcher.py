@@ -61,6 +61,11 @@ class Dispatcher:
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
 
+    @property
+    def running(self) -> list[Fence]:
+        """Attempts whose program is watched."""
+        return list(self._running.values())
+
     def run(self, stop: threading.Event) -> None:
         """Looks every `poll_s` until `stop`, then ends what has to end with it. Database trouble is waited out."""
         failures = 0

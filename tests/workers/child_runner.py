@@ -1,4 +1,5 @@
-"""A real program for the launchers' tests: takes the runner's arguments, and does what its job is called.
+"""A real program for the launchers' tests: takes the runner's arguments, and does what its job is called, or
+what WA_TEST_DOES says.
 
 `exit-3` ends with code 3; `sleep` ends at SIGTERM; `deaf` and its child ignore SIGTERM. It notes each start in the
 folder that WA_TEST_FOLDER names: a file `<job>-<attempt>` with the lines `pid token`.
@@ -33,15 +34,16 @@ def main() -> None:
 
 
 def run(job: str, attempt: int, token: int) -> None:
-    if job.startswith("deaf"):
+    does = os.environ.get("WA_TEST_DOES", job)
+    if does.startswith("deaf"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])  # inherits the deafness
     with (Path(os.environ["WA_TEST_FOLDER"]) / f"{job}-{attempt}").open("a") as notes:
         notes.write(f"{os.getpid()} {token}\n")
     sys.stdout.write(f"runs {job}\n")
     sys.stdout.flush()
-    if job.startswith("exit-"):
-        sys.exit(int(job.removeprefix("exit-")))
+    if does.startswith("exit-"):
+        sys.exit(int(does.removeprefix("exit-")))
     time.sleep(600)
 
 
