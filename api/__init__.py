@@ -1,1 +1,1 @@
-"""HTTP: routes, the one map from errors to answers, and the web page. Never imports Ray or torch."""
+"""The HTTP edge: routes, dependencies, the one map from errors to HTTP, the web page. It decides nothing: service/ does."""

@@ -1,0 +1,68 @@
+"""The app factory: nothing is built at import, and everything that was built is closed by the lifespan."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import Depends, FastAPI
+
+from api import errors
+from api.deps import Services, refuse_unknown, refuse_unstorable
+from api.guard import Guard, check_bind
+from api.prometheus import CountRequests, Telemetry
+from api.routes import checkpoints, datasets, families, jobs, records, system, warps, web
+from api.schemas.common import Problem
+from service.db.session import Database
+from service.settings import Settings
+from service.storage import Storage
+
+DESCRIPTION = (
+    "Train with a learned gradient map. Errors are `application/problem+json`; lists are pages; "
+    "every POST takes an `Idempotency-Key`."
+)
+
+
+def create_app(settings: Settings, database: Database | None = None, storage: Storage | None = None) -> FastAPI:
+    """The HTTP service. What is not given is built from `settings`, and closed at the end.
+
+    Raises RefusesToStart where the settings would open a service without keys to others.
+    """
+    check_bind(settings)
+    services = Services(settings, database or Database(settings.database), storage or Storage(settings.storage))
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        if database is None:
+            services.database.dispose()
+
+    problems: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
+    app = FastAPI(
+        title="WarpAdam",
+        version="1",
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        responses=problems,
+        dependencies=[Depends(refuse_unstorable), Depends(refuse_unknown)],
+        redirect_slashes=False,
+    )
+    telemetry = Telemetry()
+    app.state.services, app.state.telemetry = services, telemetry
+    for module in (jobs, records, checkpoints, datasets, families, warps, system, web):
+        app.include_router(module.router)
+    app.state.query_names = _query_names(app)
+    errors.install(app)
+    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(CountRequests, telemetry=telemetry)
+    return app
+
+
+def _query_names(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
+    """(path, method) → names of the query parameters, as the OpenAPI description has them."""
+    return {
+        (path, method): frozenset(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
+        for path, operations in app.openapi()["paths"].items()
+        for method, operation in operations.items()
+    }

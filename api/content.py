@@ -1,0 +1,84 @@
+"""Files over HTTP: strong ETags, 304, Range with 206 and 416 (RFC 9110, sections 13 and 14)."""
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from api.errors import HttpError
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """A file of `size` bytes; `read(start, end)` yields the bytes of that half-open interval."""
+
+    sha256: str
+    size: int
+    filename: str
+    read: Callable[[int, int], Iterator[bytes]]
+    media_type: str = "application/vnd.safetensors"
+
+    @property
+    def etag(self) -> str:
+        return f'"{self.sha256}"'
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def respond(request: Request, content: Content, *, location: str | None = None) -> Response:
+    """The whole file, a part of it, or nothing where the client has it already. Raises HttpError 416.
+
+    `location` is the URL that names these very bytes for ever, where there is one: an alias may move.
+    """
+    is_immutable = location == request.url.path
+    headers = {
+        "ETag": content.etag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, max-age=31536000, immutable" if is_immutable else "private, no-cache",
+    }
+    if location:
+        headers["Content-Location"] = location
+    if _names(request.headers.get("if-none-match"), content.etag):
+        return Response(status_code=304, headers=headers)
+    interval = _interval(request, content)
+    start, end = interval or (0, content.size)
+    headers["Content-Length"] = str(end - start)
+    headers["Content-Disposition"] = f'attachment; filename="{content.filename}"'
+    if interval:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{content.size}"
+    status = 206 if interval else 200
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=content.media_type)
+    return StreamingResponse(content.read(start, end), status, headers, content.media_type)
+
+
+def _names(header: str | None, etag: str) -> bool:
+    """Whether an If-None-Match names this file; its comparison is weak."""
+    if header is None:
+        return False
+    return header.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in header.split(",")]
+
+
+def _interval(request: Request, content: Content) -> tuple[int, int] | None:
+    """The bytes asked for; None means all (no Range, several, one not understood, or If-Range of another file)."""
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or match.group() == "bytes=-" or request.headers.get("if-range", content.etag) != content.etag:
+        return None
+    first, last = match.groups()
+    if not first:
+        start, end = max(0, content.size - int(last)), content.size
+    else:
+        start, end = int(first), min(int(last) + 1, content.size) if last else content.size
+        if last and int(last) < int(first):
+            return None
+    if start >= content.size or start >= end:
+        raise HttpError(416, headers={"Content-Range": f"bytes */{content.size}"})
+    return start, end

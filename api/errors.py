@@ -1,0 +1,156 @@
+"""The one map from errors to HTTP: every answer that is not a success is an RFC 9457 problem, and none holds a trace.
+
+`STATUS` names every class of the service's error tree (a test compares them), so a new error cannot leave unmapped.
+Whatever is no ServiceError is translated into one here: the framework's own errors, validation, a database that is
+away, a full disk. What remains is a defect: 500 with a request id to look up in the server's log.
+"""
+
+import errno
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy import exc as sql
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from api.validation import field_errors
+from service import errors
+
+STATUS: dict[type[errors.ServiceError], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.BadReference: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Conflict: HTTPStatus.CONFLICT,
+    errors.InvalidState: HTTPStatus.CONFLICT,
+    errors.InUse: HTTPStatus.CONFLICT,
+    errors.DatasetNotReady: HTTPStatus.CONFLICT,
+    errors.IdempotencyInFlight: HTTPStatus.CONFLICT,
+    errors.IdempotencyMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
+    errors.EtagMismatch: HTTPStatus.PRECONDITION_FAILED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+RETRY_AFTER_S = {HTTPStatus.SERVICE_UNAVAILABLE: 2, HTTPStatus.TOO_MANY_REQUESTS: 2}
+
+# What the framework answers by itself: status → (code, detail).
+_FRAMEWORK: dict[int, tuple[str, str]] = {
+    400: ("malformed_json", "The body is not valid JSON."),
+    404: ("not_found", "There is nothing at this path; /docs lists the ones there are."),
+    405: ("method_not_allowed", "This path does not take this method; the Allow header names those it takes."),
+    413: ("too_large", "The body is larger than the server accepts."),
+    415: ("unsupported_media_type", "Send JSON with Content-Type: application/json."),
+    416: ("range_not_satisfiable", "The range lies outside the file; Content-Range tells its size."),
+}
+
+
+class HttpError(HTTPException):
+    """A mistake of HTTP itself (media type, range, size), raised at the edge only."""
+
+    def __init__(self, status: int, detail: str = "", *, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, detail or _FRAMEWORK[status][1], headers=headers)
+
+
+def problem(
+    scope: Mapping[str, Any],
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    param: str | None = None,
+    fields: tuple[errors.FieldError, ...] = (),
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """One problem+json answer to the request of this ASGI `scope`."""
+    phrase = HTTPStatus(status)
+    request_id = scope.get("state", {}).get("request_id")
+    body: dict[str, Any] = {
+        "type": f"urn:warpadam:problem:{code}",
+        "title": phrase.phrase,
+        "status": status,
+        "detail": detail,
+        "instance": scope.get("path", ""),
+        "code": code,
+        "param": param,
+        "request_id": request_id,
+    }
+    if fields:
+        body["errors"] = [{"param": f.param, "code": f.code, "message": f.message} for f in fields]
+    extra = dict(headers or {})
+    if phrase in RETRY_AFTER_S:
+        extra["Retry-After"] = str(RETRY_AFTER_S[phrase])
+    if request_id:
+        extra["X-Request-Id"] = request_id
+    return JSONResponse(body, status, headers=extra, media_type="application/problem+json")
+
+
+def answer(scope: Mapping[str, Any], error: errors.ServiceError) -> Response:
+    """The answer to an error of the service."""
+    fields = error.errors if isinstance(error, errors.InvalidRequest) else ()
+    return problem(scope, STATUS[type(error)], error.error_code, error.detail, param=error.param, fields=fields)
+
+
+def install(app: FastAPI) -> None:
+    """Makes `app` answer every error by this module."""
+    app.add_exception_handler(errors.ServiceError, _service)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _framework)
+    app.add_exception_handler(Exception, _unexpected)
+    for kind in (sql.SQLAlchemyError, OSError, OverflowError):
+        app.add_exception_handler(kind, _environment)
+
+
+def _service(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.ServiceError)
+    return answer(request.scope, error)
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    if any(item["type"] == "json_invalid" for item in error.errors()):
+        item = error.errors()[0]
+        detail = f"The body is not valid JSON: {item['ctx']['error']} at character {item['loc'][-1]}."
+        return problem(request.scope, 400, "malformed_json", detail)
+    return answer(request.scope, errors.InvalidRequest.of(field_errors(error.errors(), error.body)))
+
+
+def _framework(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code, detail = _FRAMEWORK.get(error.status_code, ("http_error", str(error.detail)))
+    if isinstance(error, HttpError):
+        detail = error.detail
+    return problem(request.scope, error.status_code, code, detail, headers=error.headers)
+
+
+def _environment(request: Request, error: Exception) -> Response:
+    """Errors of the database and the system that have an answer; the others are defects."""
+    known = translate(error)
+    return answer(request.scope, known) if known else _unexpected(request, error, reraise=True)
+
+
+def translate(error: Exception) -> errors.ServiceError | None:
+    """What an error of the database or the system means to a user; None: it is a defect."""
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return errors.StorageFull("The server's storage has no room left.") if full else None
+    if isinstance(error, sql.DataError | OverflowError):
+        return errors.InvalidRequest("A value is outside the range that can be stored.")
+    if isinstance(error, sql.OperationalError) and "disk is full" in str(error.orig):
+        return errors.StorageFull("The server's database has no room left.")
+    if isinstance(error, sql.OperationalError | sql.InterfaceError | sql.TimeoutError):
+        return errors.Unavailable("The database does not answer at present; try again in a moment.")
+    return None
+
+
+def _unexpected(request: Request, error: Exception, *, reraise: bool = False) -> Response:
+    """Starlette logs and re-raises what reaches its outermost handler; from an inner one it is raised on to there."""
+    if reraise:
+        raise error
+    detail = "Something went wrong on the server; its log has the details under this request_id."
+    return problem(request.scope, 500, "internal", detail)

@@ -1,0 +1,85 @@
+"""/metrics: this process's requests, counted here, and the service's state, read from the database when asked.
+
+Names of routes, not paths, are labels: their number is bounded whatever clients ask for.
+"""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from sqlalchemy.orm import Session
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import clock, cluster
+from service.db import counts
+from service.states import JobState
+
+
+class Telemetry:
+    """The metrics of one app; no registry is shared by processes or tests."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "warpadam_http_requests", "HTTP requests", ["method", "route", "status"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "warpadam_http_request_seconds", "Time to the first byte", ["method", "route"], registry=self.registry
+        )
+
+    def render(self, session: Session) -> bytes:
+        return generate_latest(self.registry) + generate_latest(_state(session))
+
+
+class CountRequests:
+    """ASGI middleware that counts requests and times them by route."""
+
+    def __init__(self, app: ASGIApp, *, telemetry: Telemetry) -> None:
+        self.app = app
+        self.telemetry = telemetry
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        began = time.perf_counter()
+
+        async def send_counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", "none")
+                self.telemetry.requests.labels(scope["method"], route, message["status"]).inc()
+                self.telemetry.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+            await send(message)
+
+        await self.app(scope, receive, send_counted)
+
+
+def _state(session: Session) -> CollectorRegistry:
+    """The service as the database knows it."""
+    registry = CollectorRegistry()
+    jobs = Gauge("warpadam_jobs", "Jobs by state", ["state"], registry=registry)
+    found = counts.read(session)
+    for state in JobState:
+        jobs.labels(state).set(found.jobs.get(state, 0))
+    Gauge("warpadam_families", "Families", registry=registry).set(found.families)
+    Gauge("warpadam_contributions_accepted", "Contributions accepted", registry=registry).set(found.contributions)
+    Gauge("warpadam_warp_versions", "Versions of P", registry=registry).set(found.warps)
+    _cluster(session, registry)
+    return registry
+
+
+def _cluster(session: Session, registry: CollectorRegistry) -> None:
+    seen = cluster.read(session)
+    for name, value in (
+        ("cpus", seen.cpus),
+        ("gpus", seen.gpus),
+        ("free_cpus", seen.free_cpus),
+        ("free_gpus", seen.free_gpus),
+        ("nodes_alive", sum(node.alive for node in seen.nodes)),
+    ):
+        Gauge(f"warpadam_cluster_{name}", "As the dispatcher last saw it", registry=registry).set(value)
+    if seen.at is not None:
+        age = Gauge("warpadam_dispatcher_silence_seconds", "Since the dispatcher's last word", registry=registry)
+        age.set((clock.now() - seen.at).total_seconds())

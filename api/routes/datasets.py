@@ -1,0 +1,97 @@
+"""Datasets: upload or name one, see what was understood of it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy.orm import Session
+
+from api import uploads
+from api.bodies import read_json, validate
+from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.idempotency import Made, OnceDep
+from api.schemas.common import Deleted, Listing
+from api.schemas.datasets import Dataset
+from service import clock, datasets
+from service.data.source import BuiltinSource
+from service.errors import InvalidRequest
+from service.spec import DatasetOptions, DatasetRef
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+STORED_AS = "datasets"
+
+
+def _body_schema() -> dict[str, Any]:
+    """OpenAPI's description of the two bodies; the form has the options' fields, then the file."""
+    form = DatasetOptions.model_json_schema()
+    form["properties"]["file"] = {"type": "string", "format": "binary", "description": "The form's last part."}
+    form["required"] = ["file"]
+    named = DatasetRef.model_json_schema()
+    del named["properties"]["id"]
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"multipart/form-data": {"schema": form}, "application/json": {"schema": named}},
+        }
+    }
+
+
+@router.post("", status_code=201, response_model=Dataset, openapi_extra=_body_schema())
+def register(request: Request, services: ServicesDep, once: OnceDep) -> Response:
+    """Registers a dataset: a form with a file, or JSON with `uri` or `builtin`. It is read at once."""
+    if uploads.is_form(request):
+        fingerprint, origin, options = _uploaded(request, services)
+    else:
+        fingerprint, origin, options = _named(request)
+
+    def prepare() -> Callable[[Session], Made]:
+        examined = datasets.examine(services.storage, services.settings, origin, options)
+        return lambda session: _add(session, examined)
+
+    return once.plan(fingerprint, prepare)
+
+
+def _uploaded(request: Request, services: Services) -> tuple[object, datasets.Origin, DatasetOptions]:
+    """The file goes to the storage while it is hashed; there its content is its name."""
+    if not uploads.is_form(request):
+        raise InvalidRequest("send the file as the last part of a multipart form", param="file")
+    form = uploads.Form(request)
+    given = {name: value for name, value in form.fields.items() if value}
+    options = validate(DatasetOptions, given)
+    stored = services.storage.put_stream(STORED_AS, form.file(), services.settings.max_upload_bytes)
+    filename = uploads.plain_name(form.filename, "upload")
+    return {"options": given, "sha256": stored.sha256}, datasets.Uploaded(stored, filename), options
+
+
+def _named(request: Request) -> tuple[object, datasets.Origin, DatasetOptions]:
+    ref = read_json(request, DatasetRef)
+    if ref.id is not None:
+        raise InvalidRequest("the service chooses ids; give uri or builtin", param="id")
+    options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
+    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.Outside(ref.uri or "")
+    return ref, origin, options
+
+
+def _add(session: Session, examined: datasets.Examined) -> Made:
+    row = datasets.add(session, PROJECT, examined, clock.now())
+    return Made(Dataset.of(row), 201, f"/v1/datasets/{row.id}")
+
+
+@router.get("")
+def list_datasets(session: ReadSession, page: PageDep) -> Listing[Dataset]:
+    """Newest first."""
+    found = datasets.list_(session, PROJECT, page)
+    return Listing[Dataset].of_page(found, [Dataset.of(row) for row in found.items])
+
+
+@router.get("/{dataset_id}")
+def get_dataset(session: ReadSession, dataset_id: str) -> Dataset:
+    return Dataset.of(datasets.get(session, PROJECT, dataset_id))
+
+
+@router.delete("/{dataset_id}")
+def delete_dataset(dataset_id: str, services: ServicesDep) -> Deleted:
+    """Hides a dataset that no unfinished job needs."""
+    services.database.write(lambda session: datasets.delete(session, PROJECT, dataset_id, clock.now()))
+    return Deleted(id=dataset_id)

@@ -1,0 +1,123 @@
+"""Jobs: submit, find, steer, delete."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy.orm import Session
+
+from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.idempotency import Made, OnceDep
+from api.schemas.common import Deleted, Listing
+from api.schemas.jobs import Job, JobValidation
+from service import clock, datasets, jobs
+from service.db import models
+from service.errors import InvalidRequest
+from service.spec import JobSpec
+from service.states import JobState
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_METADATA = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "explode": True,
+            "description": "`metadata[owner]=ada`: jobs with this pair; a key given twice means either.",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
+
+
+def metadata_filter(request: Request) -> dict[str, list[str]]:
+    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key."""
+    found: dict[str, list[str]] = {}
+    for name, value in request.query_params.multi_items():
+        if name.partition("[")[0] != "metadata":
+            continue
+        key = name.removeprefix("metadata[").removesuffix("]")
+        if name != f"metadata[{key}]" or not key:
+            raise InvalidRequest("write it as metadata[key]=value", param="metadata")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def present(session: Session, row: models.Job) -> Job:
+    return Job.of(row, jobs.transitions(session, row.id), jobs.attempts(session, row.id))
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=Job,
+    responses={200: {"model": JobValidation, "description": "With validate_only: what would have been made."}},
+)
+def submit(spec: JobSpec, services: ServicesDep, once: OnceDep, validate_only: bool = False) -> Response:
+    """Submits a job, or says what would become of it."""
+
+    def prepare() -> Callable[[Session], Made]:
+        dataset = datasets.for_spec(services.database, services.storage, services.settings, PROJECT, spec.dataset)
+        make = _validated if validate_only else _submitted
+        return lambda session: make(session, spec, dataset, services)
+
+    return once.plan(spec, prepare)
+
+
+def _submitted(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services) -> Made:
+    job = jobs.submit(session, PROJECT, spec, dataset, _limits(services)).job
+    return Made(present(session, job), 201, f"/v1/jobs/{job.id}")
+
+
+def _validated(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services) -> Made:
+    submission = jobs.dry_run(session, PROJECT, spec, dataset, _limits(services))
+    return Made(JobValidation.of(submission.job, submission.warnings))
+
+
+def _limits(services: Services) -> jobs.Limits:
+    return jobs.Limits(allow_code=services.settings.allow_code, max_axis=services.settings.max_axis)
+
+
+@router.get("", openapi_extra=_METADATA)
+def list_jobs(
+    session: ReadSession,
+    page: PageDep,
+    metadata: Annotated[dict[str, list[str]], Depends(metadata_filter)],
+    state: Annotated[list[JobState] | None, Query(description="Given twice: either.")] = None,
+    family: Annotated[list[str] | None, Query(description="Given twice: either.")] = None,
+) -> Listing[Job]:
+    """Newest first."""
+    found = jobs.list_(session, PROJECT, page, states=state or [], families=family or [], metadata=metadata)
+    return Listing[Job].of_page(found, [present(session, row) for row in found.items])
+
+
+@router.get("/{job_id}")
+def get_job(session: ReadSession, job_id: str) -> Job:
+    return present(session, jobs.get(session, PROJECT, job_id))
+
+
+@router.post("/{job_id}/cancel", response_model=Job)
+def cancel(job_id: str, once: OnceDep) -> Response:
+    """Asks a job to stop; one that does not run is cancelled at once."""
+    return once.write(None, lambda session: Made(present(session, jobs.cancel(session, PROJECT, job_id, clock.now()))))
+
+
+@router.post("/{job_id}/pause", response_model=Job)
+def pause(job_id: str, once: OnceDep) -> Response:
+    """Asks a job to stop with a checkpoint, from which it can be resumed."""
+    return once.write(None, lambda session: Made(present(session, jobs.pause(session, PROJECT, job_id, clock.now()))))
+
+
+@router.post("/{job_id}/resume", response_model=Job)
+def resume(job_id: str, once: OnceDep) -> Response:
+    """Queues a paused job again; it goes on from its last checkpoint."""
+    return once.write(None, lambda session: Made(present(session, jobs.resume(session, PROJECT, job_id, clock.now()))))
+
+
+@router.delete("/{job_id}")
+def delete_job(job_id: str, services: ServicesDep) -> Deleted:
+    """Hides a job that has ended; its contributions stay in P."""
+    services.database.write(lambda session: jobs.delete(session, PROJECT, job_id, clock.now()))
+    return Deleted(id=job_id)

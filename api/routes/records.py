@@ -1,0 +1,88 @@
+"""What a job leaves while it runs: metrics, events, checkpoints."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Path, Query, Request
+from fastapi.responses import Response
+from sse_starlette import EventSourceResponse
+
+from api import content, sse
+from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.files import stored_content
+from api.schemas.common import Listing
+from api.schemas.jobs import Checkpoint, Event, Metrics
+from service import checkpoints, events, jobs, metrics
+from service.errors import NotFound
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+STREAM_BATCH = 200
+LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="With a stream: go on after this one.")]
+
+
+@router.get("/metrics")
+def get_metrics(
+    session: ReadSession,
+    job_id: str,
+    name: Annotated[list[str] | None, Query(description="Given twice: both; absent: all.")] = None,
+    max_points: Annotated[int, Query(ge=2, le=10_000, description="Of each metric; keeps first and last.")] = 1000,
+) -> Metrics:
+    jobs.get(session, PROJECT, job_id)
+    return Metrics.of(metrics.read(session, job_id, name, max_points))
+
+
+@router.get("/events", response_model=Listing[Event], responses={200: {"content": {"text/event-stream": {}}}})
+def list_events(
+    session: ReadSession,
+    services: ServicesDep,
+    job_id: str,
+    page: PageDep,
+    is_stream: sse.WantsStream,
+    last_event_id: LastEventId = None,
+) -> Listing[Event] | EventSourceResponse:
+    """Oldest first; live with `Accept: text/event-stream`, until the job's `end`."""
+    jobs.get(session, PROJECT, job_id)
+    if is_stream:
+        after = events.seq_of(session, job_id, last_event_id) if last_event_id else 0
+        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after or 0)
+    found = events.list_(session, job_id, page)
+    return Listing[Event].of_page(found, [Event.of(row) for row in found.items])
+
+
+def _new_events(services: Services, job_id: str, after: int) -> list[sse.Item]:
+    with services.database.read() as session:
+        rows = events.after(session, job_id, after, STREAM_BATCH)
+    return [sse.Item(row.id, row.type, Event.of(row).model_dump_json(), row.seq, row.type == "end") for row in rows]
+
+
+@router.get("/checkpoints")
+def list_checkpoints(session: ReadSession, job_id: str, page: PageDep) -> Listing[Checkpoint]:
+    """Newest first."""
+    jobs.get(session, PROJECT, job_id)
+    found = checkpoints.list_(session, PROJECT, job_id, page)
+    return Listing[Checkpoint].of_page(found, [Checkpoint.of(row) for row in found.items])
+
+
+@router.head("/checkpoints/{which}/content", include_in_schema=False)
+@router.get("/checkpoints/{which}/content", response_class=Response)
+def checkpoint_content(
+    request: Request,
+    session: ReadSession,
+    services: ServicesDep,
+    job_id: str,
+    which: Annotated[str, Path(description="best, last, or a step")],
+) -> Response:
+    """The model's state as safetensors."""
+    row = checkpoints.find(session, PROJECT, job_id, _which(which))
+    found = stored_content(services.storage, row.path, row.sha256, row.size, f"{job_id}-{row.step}.safetensors")
+    return content.respond(request, found)
+
+
+def _which(text: str) -> checkpoints.Which:
+    if text == "best":
+        return "best"
+    if text == "last":
+        return "last"
+    if text.isascii() and text.isdigit() and len(text) <= 12:
+        return int(text)
+    raise NotFound("Checkpoints are named best, last, or by their step.")

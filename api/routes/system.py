@@ -1,0 +1,66 @@
+"""The service about itself: cluster, health, readiness, Prometheus."""
+
+from datetime import timedelta
+
+from fastapi import APIRouter, Request, Response
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.deps import ReadSession, Services, ServicesDep
+from api.prometheus import Telemetry
+from api.schemas.system import Check, Cluster, Health, Readiness
+from service import clock, cluster
+
+router = APIRouter(tags=["system"])
+
+DISPATCHER_SILENT_AFTER = timedelta(seconds=15)
+
+
+@router.get("/v1/cluster")
+def get_cluster(session: ReadSession) -> Cluster:
+    """The cluster as the dispatcher last saw it, and the queue as it is now."""
+    return Cluster.of(cluster.read(session))
+
+
+@router.get("/healthz")
+def healthz() -> Health:
+    """This process answers."""
+    return Health()
+
+
+@router.get("/readyz", responses={503: {"model": Readiness}})
+def readyz(services: ServicesDep, response: Response) -> Readiness:
+    """Whether jobs would run now: database, dispatcher's heartbeat, Ray as the dispatcher last saw it."""
+    checks = _checks(services)
+    is_ready = all(check.ok for check in checks.values())
+    if not is_ready:
+        response.status_code = 503
+        response.headers["Retry-After"] = "2"
+    return Readiness(status="ready" if is_ready else "not_ready", checks=checks)
+
+
+def _checks(services: Services) -> dict[str, Check]:
+    try:
+        with services.database.read() as session:
+            session.execute(text("SELECT 1"))
+            state = cluster.read(session)
+    except SQLAlchemyError:
+        return {"database": Check(ok=False, message="does not answer, or has not been upgraded")}
+    checks = {"database": Check(ok=True, message="answers")}
+    if state.at is None:
+        silent = Check(ok=False, message="no dispatcher has been seen")
+        return {**checks, "dispatcher": silent, "ray": Check(ok=False, message="not seen yet")}
+    age = clock.now() - state.at
+    checks["dispatcher"] = Check(
+        ok=age < DISPATCHER_SILENT_AFTER, message=f"last seen {age.total_seconds():.1f} s ago"
+    )
+    alive = sum(node.alive for node in state.nodes)
+    checks["ray"] = Check(ok=alive > 0, message=f"{alive} nodes alive when last seen")
+    return checks
+
+
+@router.get("/metrics", response_class=Response)
+def prometheus(request: Request, session: ReadSession) -> Response:
+    """For Prometheus to read."""
+    telemetry: Telemetry = request.app.state.telemetry
+    return Response(telemetry.render(session), media_type=telemetry.content_type)

@@ -1,0 +1,90 @@
+"""The versions of a family's P: see, download, upload."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from sqlalchemy.orm import Session
+
+from api import content
+from api.deps import PROJECT, PageDep, ReadSession, ServicesDep
+from api.files import blob_content
+from api.idempotency import Made, OnceDep
+from api.schemas.common import Listing
+from api.schemas.families import WarpVersion
+from api.uploads import file_chunks
+from service import clock, families, warps
+from service.db import models
+from service.errors import NotFound, TooLarge
+
+router = APIRouter(prefix="/v1/families/{family}/warps", tags=["warps"])
+
+MAX_WARP_BYTES = 256 * 2**20
+"""A P is checked and stored as a whole, so it must fit the memory comfortably."""
+
+Which = Annotated[str, Path(description="A version number, or an alias such as champion.")]
+
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+            },
+        },
+    }
+}
+
+
+@router.get("")
+def list_warps(session: ReadSession, family: str, page: PageDep) -> Listing[WarpVersion]:
+    """Newest first."""
+    found = warps.list_(session, families.get(session, PROJECT, family), page)
+    return Listing[WarpVersion].of_page(found, [WarpVersion.of(family, row) for row in found.items])
+
+
+@router.post("", status_code=201, response_model=WarpVersion, openapi_extra=FILE_BODY)
+def upload_warp(request: Request, services: ServicesDep, family: str, once: OnceDep) -> Response:
+    """Uploads a P (safetensors), which becomes the family's next version; `latest` moves to it."""
+    with services.database.read() as session:
+        families.get(session, PROJECT, family)
+    data = _whole(request)
+
+    def work(session: Session) -> Made:
+        row = warps.upload(session, families.get(session, PROJECT, family), data, clock.now())
+        return Made(WarpVersion.of(family, row), 201, f"/v1/families/{family}/warps/{row.version}")
+
+    return once.write({"sha256": content.sha256(data)}, work)
+
+
+def _whole(request: Request) -> bytes:
+    data = bytearray()
+    for chunk in file_chunks(request):
+        data += chunk
+        if len(data) > MAX_WARP_BYTES:
+            raise TooLarge(f"A P may have {MAX_WARP_BYTES} bytes.")
+    return bytes(data)
+
+
+@router.get("/{which}")
+def get_warp(session: ReadSession, family: str, which: Which) -> WarpVersion:
+    return WarpVersion.of(family, _resolve(session, family, which))
+
+
+@router.head("/{which}/content", include_in_schema=False)
+@router.get("/{which}/content", response_class=Response)
+def warp_content(
+    request: Request, session: ReadSession, services: ServicesDep, family: str, which: Which
+) -> Response:
+    """P as safetensors, with a strong ETag; ranges are served."""
+    row = _resolve(session, family, which)
+    found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
+    return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
+
+
+def _resolve(session: Session, family: str, which: str) -> models.WarpVersion:
+    """Raises NotFound, also for champion and latest of a family that has no P yet."""
+    found = warps.resolve(session, families.get(session, PROJECT, family), which)
+    if found is None:
+        raise NotFound(f"Family {family} has no P yet: it gets one from its first contributing job.")
+    return found

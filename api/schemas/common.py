@@ -1,0 +1,87 @@
+"""What all answers share: times, lists, problems."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+
+from service.pages import Page
+
+T = TypeVar("T")
+Row = TypeVar("Row")
+Json = dict[str, Any]
+
+
+def rfc3339(time: datetime) -> str:
+    """UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+
+
+Time = Annotated[
+    datetime,
+    PlainSerializer(rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00.000Z"]}),
+]
+
+
+class Answer(BaseModel):
+    """A frozen answer."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Listing(Answer, Generic[T]):
+    object: Literal["list"] = "list"
+    data: list[T]
+    has_more: bool = False
+    next_cursor: str | None = None
+
+    @classmethod
+    def of_page(cls, page: Page[Any], items: list[T]) -> "Listing[T]":
+        return cls(data=items, has_more=page.has_more, next_cursor=page.next_cursor)
+
+
+class Deleted(Answer):
+    """What a DELETE answers."""
+
+    id: str
+    object: Literal["deleted"] = "deleted"
+    deleted: Literal[True] = True
+
+
+class FieldProblem(Answer):
+    param: str
+    code: str
+    message: str
+
+
+class Problem(Answer):
+    """RFC 9457, `application/problem+json`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "type": "urn:warpadam:problem:invalid_request",
+                "title": "Unprocessable Entity",
+                "status": 422,
+                "detail": "optimizer.lr: Input should be greater than 0",
+                "instance": "/v1/jobs",
+                "code": "invalid_request",
+                "param": "optimizer.lr",
+                "request_id": "req_01kq3v5n8w6y2d4f7h9k1m3p5r",
+                "errors": [
+                    {"param": "optimizer.lr", "code": "greater_than", "message": "Input should be greater than 0"}
+                ],
+            }
+        }
+    )
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    code: str
+    param: str | None
+    request_id: str | None
+    errors: list[FieldProblem] = []

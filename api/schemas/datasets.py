@@ -1,0 +1,61 @@
+"""Datasets: what was registered, and what was understood of it."""
+
+from typing import Literal
+
+from pydantic import ConfigDict
+
+from api.schemas.common import Answer, Json, Time
+from service.data import DatasetInfo
+from service.db import models
+
+
+class Dataset(Answer):
+    """`info` is there once it is `ready`; `error` says what to do where it is `invalid`."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "ds_01kq3v5n8w6y2d4f7h9k1m3p5r",
+                "object": "dataset",
+                "name": "patches.npz",
+                "state": "ready",
+                "options": {"format": "npz", "val_fraction": 0.1, "split_seed": 0},
+                "uri": None,
+                "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+                "size": 1_200_000,
+                "info": {"kind": "table", "train": 900, "val": 100, "input": {"shape": [48], "dtype": "float32"}},
+                "error": None,
+                "created_at": "2026-01-31T12:00:00.000Z",
+            }
+        }
+    )
+
+    id: str
+    object: Literal["dataset"] = "dataset"
+    name: str | None
+    state: Literal["inspecting", "ready", "invalid"]
+    options: Json
+    uri: str | None
+    """Null for uploads and built-ins."""
+    sha256: str | None
+    size: int | None
+    info: DatasetInfo | None
+    error: str | None
+    created_at: Time
+
+    @classmethod
+    def of(cls, row: models.Dataset) -> "Dataset":
+        return cls.model_validate(
+            {
+                "id": row.id,
+                "name": row.name,
+                "state": row.state,
+                "options": row.options,
+                "uri": None if row.uploaded else row.uri,
+                "sha256": row.sha256,
+                "size": row.size,
+                "info": row.info,
+                "error": row.error,
+                "created_at": row.created_at,
+            }
+        )

@@ -1,0 +1,250 @@
+"""Jobs and what they leave: transitions, attempts, metrics, events, checkpoints."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import ConfigDict
+
+from api.schemas.common import Answer, Json, Time
+from service.db import models
+from service.jobs import Warning
+from service.metrics import Point
+
+_SPEC = {
+    "family": "patches",
+    "dataset": {"id": "ds_01kq3v5n8w6y2d4f7h9k1m3p5r"},
+    "task": "regression",
+    "model": {"arch": "mlp", "hidden": [128]},
+    "optimizer": {"name": "warpadam", "lr": 0.002},
+    "training": {"steps": 300, "batch_size": 64, "seed": 7},
+}
+
+
+class Transition(Answer):
+    source: str | None
+    target: str
+    reason: str
+    message: str
+    at: Time
+
+    @classmethod
+    def of(cls, row: models.Transition) -> "Transition":
+        return cls(source=row.source, target=row.target, reason=row.reason, message=row.message, at=row.at)
+
+
+class StepVersion(Answer):
+    """From `step` on the attempt trained under this version of P."""
+
+    step: int
+    version: int | None
+
+
+class Failure(Answer):
+    category: Literal["user", "infrastructure", "preemption"]
+    code: str
+    message: str
+    attempt: int | None = None
+    retryable: bool
+
+
+class Attempt(Answer):
+    number: int
+    submission_id: str
+    start_step: int | None
+    warps: list[StepVersion]
+    outcome: str | None
+    failure: Failure | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+
+    @classmethod
+    def of(cls, row: models.Attempt) -> "Attempt":
+        return cls(
+            number=row.number,
+            submission_id=row.submission_id,
+            start_step=row.start_step,
+            warps=[StepVersion.model_validate(each) for each in row.warps],
+            outcome=row.outcome,
+            failure=Failure.model_validate(row.failure) if row.failure else None,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
+class Progress(Answer):
+    step: int
+    of: int
+    eta_s: float | None
+
+
+class PendingReason(Answer):
+    code: str
+    message: str
+
+
+class Job(Answer):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "job_01kq3v5n8w6y2d4f7h9k1m3p5r",
+                "object": "job",
+                "spec": _SPEC,
+                "spec_version": 1,
+                "state": "running",
+                "warp_version": 3,
+                "created_at": "2026-01-31T12:00:00.000Z",
+                "started_at": "2026-01-31T12:00:01.200Z",
+                "finished_at": None,
+                "transitions": [],
+                "attempts": [],
+                "progress": {"step": 120, "of": 300, "eta_s": 4.2},
+                "pending_reason": None,
+                "result": None,
+                "failure": None,
+            }
+        }
+    )
+
+    id: str
+    object: Literal["job"] = "job"
+    spec: Json
+    spec_version: int
+    state: str
+    warp_version: int | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
+    transitions: list[Transition]
+    attempts: list[Attempt]
+    progress: Progress
+    pending_reason: PendingReason | None
+    result: Json | None
+    failure: Failure | None
+
+    @classmethod
+    def of(
+        cls, row: models.Job, transitions: Sequence[models.Transition], attempts: Sequence[models.Attempt]
+    ) -> "Job":
+        return cls(
+            id=row.id,
+            spec=row.spec,
+            spec_version=row.spec_version,
+            state=row.state,
+            warp_version=row.warp_version,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            transitions=[Transition.of(each) for each in transitions],
+            attempts=[Attempt.of(each) for each in attempts],
+            progress=Progress(step=row.progress_step, of=row.progress_of, eta_s=row.eta_s),
+            pending_reason=PendingReason.model_validate(row.pending_reason) if row.pending_reason else None,
+            result=row.result,
+            failure=Failure.model_validate(row.failure) if row.failure else None,
+        )
+
+
+class JobWarning(Answer):
+    code: str
+    param: str | None
+    message: str
+
+
+class JobValidation(Answer):
+    """What `?validate_only=true` answers: the job as it would be made."""
+
+    object: Literal["job_validation"] = "job_validation"
+    spec: Json
+    warp_version: int | None
+    warnings: list[JobWarning]
+
+    @classmethod
+    def of(cls, row: models.Job, warnings: Sequence[Warning]) -> "JobValidation":
+        told = [JobWarning(code=each.code, param=each.param, message=each.message) for each in warnings]
+        return cls(spec=row.spec, warp_version=row.warp_version, warnings=told)
+
+
+class MetricPoint(Answer):
+    step: int
+    value: float
+    at: Time
+
+
+class Metrics(Answer):
+    object: Literal["metrics"] = "metrics"
+    data: dict[str, list[MetricPoint]]
+
+    @classmethod
+    def of(cls, found: Mapping[str, Sequence[Point]]) -> "Metrics":
+        series = {
+            name: [MetricPoint(step=each.step, value=each.value, at=each.at) for each in points]
+            for name, points in found.items()
+        }
+        return cls(data=series)
+
+
+class Event(Answer):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "evt_01kq3v5n8w6y2d4f7h9k1m3p5r",
+                "object": "event",
+                "type": "job.state",
+                "level": "info",
+                "message": "running",
+                "data": {"from": "starting", "to": "running"},
+                "created_at": "2026-01-31T12:00:01.200Z",
+            }
+        }
+    )
+
+    id: str
+    object: Literal["event"] = "event"
+    type: str
+    level: str
+    message: str
+    data: Json
+    created_at: Time
+
+    @classmethod
+    def of(cls, row: models.Event) -> "Event":
+        return cls(
+            id=row.id,
+            type=row.type,
+            level=row.level,
+            message=row.message,
+            data=row.data,
+            created_at=row.created_at,
+        )
+
+
+class Checkpoint(Answer):
+    id: str
+    object: Literal["checkpoint"] = "checkpoint"
+    job: str | None
+    step: int | None
+    attempt: int | None
+    is_best: bool
+    is_last: bool
+    val_loss: float | None
+    model: dict[str, Any] | None
+    sha256: str
+    size: int
+    created_at: Time
+
+    @classmethod
+    def of(cls, row: models.Checkpoint) -> "Checkpoint":
+        return cls(
+            id=row.id,
+            job=row.job_id,
+            step=row.step,
+            attempt=row.attempt,
+            is_best=row.is_best,
+            is_last=row.is_last,
+            val_loss=row.val_loss,
+            model=row.model,
+            sha256=row.sha256,
+            size=row.size,
+            created_at=row.created_at,
+        )

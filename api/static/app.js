@@ -1,0 +1,181 @@
+// The pages: a hash names one, it draws itself again every two seconds while it is visible, and one job's events stream.
+import { ago, ask, bytes, chart, el, number, pill, seconds, table } from "./parts.js";
+
+const EVERY_MS = 2000;
+const view = document.getElementById("view");
+const link = document.getElementById("link");
+const DONE = ["succeeded", "failed", "cancelled"];
+const curves = new Map(); // id of an ended job → its series, which no longer change
+let stream = null;
+let drawing = 0;
+
+const title = (job) => job.spec.name || job.id;
+const method = (job) => job.spec.optimizer.name === "adamw" ? "AdamW" : job.warp_version ? `P ${job.spec.family}@${job.warp_version}` : "WarpAdam, no P";
+
+async function losses(job, points) {
+  if (curves.has(job.id + points)) return curves.get(job.id + points);
+  const { data } = await ask(`/v1/jobs/${job.id}/metrics?name=train_loss&name=val_loss&max_points=${points}`);
+  const series = [data.train_loss ?? [], data.val_loss ?? []];
+  if (DONE.includes(job.state)) curves.set(job.id + points, series);
+  return series;
+}
+
+async function jobCard(job) {
+  const series = job.progress.step ? await losses(job, 60) : [[], []];
+  const best = job.result?.final?.val_loss ?? series[1].at(-1)?.value;
+  return el("a", { class: "card", href: `#/jobs/${job.id}` },
+    el("div", { class: "row" }, el("span", { class: "name" }, title(job)), el("span", { class: "push" }), pill(job.state)),
+    el("div", { class: "soft small" }, `${job.spec.family} · ${method(job)} · ${ago(job.created_at)}`),
+    chart(series, { width: 300, height: 70, axes: false }),
+    el("progress", { max: job.progress.of, value: job.progress.step, "aria-label": "steps done" }),
+    el("div", { class: "row small soft" },
+      el("span", {}, `step ${job.progress.step} of ${job.progress.of}`),
+      el("span", { class: "push" }, best === undefined ? "" : `val loss ${number(best)}`)),
+    job.pending_reason && el("div", { class: "small wait" }, job.pending_reason.message),
+    job.failure && el("div", { class: "small bad" }, job.failure.message));
+}
+
+async function jobsPage() {
+  const { data } = await ask("/v1/jobs?limit=48");
+  if (!data.length) return [el("p", { class: "empty" }, "No jobs yet. Submit one with ", el("code", {}, "warpadam submit job.yaml"), " or POST /v1/jobs.")];
+  return [el("h1", {}, "Jobs"), el("div", { class: "grid" }, await Promise.all(data.map(jobCard)))];
+}
+
+const act = (job, verb) => el("button", {
+  onclick: async () => {
+    try { await ask(`/v1/jobs/${job.id}/${verb}`, { method: "POST" }); } catch (error) { alert(error.message); }
+    draw();
+  },
+}, verb);
+
+function verbs(job) {
+  if (DONE.includes(job.state)) return [];
+  return [job.state === "paused" ? act(job, "resume") : act(job, "pause"), act(job, "cancel")];
+}
+
+async function jobPage(id) {
+  const job = await ask(`/v1/jobs/${encodeURIComponent(id)}`);
+  const series = await losses(job, 1000);
+  const log = document.getElementById("log") ?? follow(job.id);
+  const took = job.started_at && (new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000;
+  return [
+    el("h1", {}, title(job)),
+    el("div", { class: "card" },
+      el("div", { class: "row" }, pill(job.state), el("span", { class: "mono soft" }, job.id), el("span", { class: "push" }), verbs(job)),
+      el("div", { class: "row small soft" },
+        el("span", {}, "family ", el("a", { href: `#/families/${job.spec.family}` }, job.spec.family)), el("span", {}, method(job)),
+        el("span", {}, `step ${job.progress.step} of ${job.progress.of}`), el("span", {}, `running for ${seconds(took)}`),
+        job.progress.eta_s !== null && !DONE.includes(job.state) && el("span", {}, `about ${seconds(job.progress.eta_s)} left`) || null),
+      job.pending_reason && el("p", { class: "wait" }, job.pending_reason.message),
+      job.failure && el("p", { class: "bad" }, `${job.failure.code}: ${job.failure.message}`)),
+    el("div", { class: "card" },
+      el("div", { class: "row small soft" }, el("span", { class: "key0" }, `train loss ${number(series[0].at(-1)?.value)}`),
+        el("span", { class: "key1" }, `validation loss ${number(series[1].at(-1)?.value)}`)),
+      chart(series)),
+    el("div", { class: "card" }, el("h2", {}, "Events"), log),
+    el("details", { class: "card", open: document.querySelector("details[open]") && "" },
+      el("summary", {}, "Description and result"), el("pre", {}, JSON.stringify({ spec: job.spec, result: job.result }, null, 2))),
+  ];
+}
+
+// The job's events as they come; the same table stays while the page around it is drawn again.
+function follow(id) {
+  const body = el("tbody");
+  const box = el("div", { class: "scroll", id: "log" }, el("table", {}, body));
+  stream?.close();
+  stream = new EventSource(`/v1/jobs/${id}/events`);
+  const add = (message) => {
+    const event = JSON.parse(message.data);
+    body.prepend(el("tr", {}, el("td", { class: "soft small" }, new Date(event.created_at).toLocaleTimeString()),
+      el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, event.message)));
+    if (event.type === "end") stream?.close();
+  };
+  for (const type of ["job.state", "warp.changed", "contribution.accepted", "contribution.refused", "checkpoint.saved", "progress", "warning", "end"])
+    stream.addEventListener(type, add);
+  return box;
+}
+
+async function familiesPage() {
+  const { data } = await ask("/v1/families?limit=100");
+  if (!data.length) return [el("p", { class: "empty" }, "No families yet: the first job of a family makes it.")];
+  return [el("h1", {}, "Families"), el("div", { class: "grid" }, data.map((family) =>
+    el("a", { class: "card", href: `#/families/${family.name}` },
+      el("div", { class: "row" }, el("span", { class: "name" }, family.name), el("span", { class: "push" }),
+        el("span", { class: "pill" }, family.champion ? `champion ${family.champion}` : "no P yet")),
+      el("div", { class: "soft small" }, family.description || `promotion: ${family.promotion}`),
+      el("div", { class: "soft small" }, `${family.learner.accepted} contributions, ${family.learner.pending} not yet in a version`))))];
+}
+
+async function familyPage(name) {
+  const path = `/v1/families/${encodeURIComponent(name)}`;
+  const [family, warps, aliases] = await Promise.all([ask(path), ask(`${path}/warps?limit=50`), ask(`${path}/aliases`)]);
+  const names = (version) => aliases.data.filter((alias) => alias.version === version).map((alias) => alias.name);
+  const rows = warps.data.map((warp) => [
+    el("td", {}, el("b", {}, String(warp.version)), " ", names(warp.version).map((each) => el("span", { class: "pill good" }, each))),
+    warp.rule, String(warp.jobs.length), String(warp.steps),
+    el("td", { class: "wide mono" }, warp.keys.slice(0, 4).map((key) => key.key).join("  ") + (warp.keys.length > 4 ? `  and ${warp.keys.length - 4} more` : "")),
+    ago(warp.created_at), el("a", { href: `${path}/warps/${warp.version}/content` }, bytes(warp.size)),
+  ]);
+  const refused = Object.entries(family.learner.refused).map(([code, count]) => `${count} × ${code}`).join(", ");
+  return [
+    el("h1", {}, family.name),
+    el("div", { class: "card" }, family.description && el("p", {}, family.description),
+      el("div", { class: "row small soft" }, el("span", {}, `promotion: ${family.promotion}`),
+        el("span", {}, `${family.learner.accepted} contributions accepted`), el("span", {}, refused ? `refused: ${refused}` : "none refused"))),
+    el("div", { class: "card" }, el("h2", {}, "Versions of P"), rows.length
+      ? table(["version", "rule", "jobs", "steps", "axes", "made", "file"], rows)
+      : el("p", { class: "soft" }, "None yet: the first contributing job makes one.")),
+  ];
+}
+
+async function clusterPage() {
+  const cluster = await ask("/v1/cluster");
+  const meter = (label, used, all) => el("div", { class: "card" },
+    el("div", { class: "row" }, el("h2", {}, label), el("span", { class: "push soft" }, `${number(used)} of ${number(all)} in use`)),
+    el("progress", { max: all || 1, value: used, "aria-label": label }));
+  const nodes = cluster.nodes.map((node) => [el("td", { class: "mono" }, node.id.slice(0, 16)), pill(node.alive ? "ready" : "failed"), number(node.cpus), number(node.gpus)]);
+  return [
+    el("h1", {}, "Cluster"),
+    el("p", { class: "soft" }, cluster.at ? `as the dispatcher saw it ${ago(cluster.at)}; ` : "no dispatcher has been seen; ",
+      `${cluster.queue.queued ?? 0} jobs queued, ${cluster.queue.running ?? 0} running`),
+    el("div", { class: "grid" }, meter("CPUs", cluster.used_cpus, cluster.cpus), meter("GPUs", cluster.used_gpus, cluster.gpus)),
+    el("p"), el("div", { class: "card" }, el("h2", {}, "Nodes"), table(["node", "state", "CPUs", "GPUs"], nodes)),
+  ];
+}
+
+const PAGES = { "": jobsPage, jobs: jobsPage, families: familiesPage, cluster: clusterPage };
+const ONE = { jobs: jobPage, families: familyPage };
+
+async function draw() {
+  const mine = ++drawing;
+  const [, page = "", id] = location.hash.split("/");
+  try {
+    const parts = id ? await ONE[page](decodeURIComponent(id)) : await (PAGES[page] ?? jobsPage)();
+    if (mine !== drawing) return;
+    view.replaceChildren(...parts);
+    if (!document.getElementById("log")) stream?.close();
+    link.textContent = "live";
+    link.className = "pill good";
+  } catch (error) {
+    if (mine !== drawing) return;
+    link.textContent = "no answer";
+    link.className = "pill bad";
+    link.title = error.message;
+    if (!view.childElementCount) view.replaceChildren(el("p", { class: "empty" }, error.message));
+  }
+}
+
+function turn() {
+  stream?.close();
+  stream = null;
+  view.replaceChildren();
+  for (const each of document.querySelectorAll("nav a")) {
+    const here = each.hash.split("/")[1] === (location.hash.split("/")[1] ?? "") || (each.hash === "#/" && location.hash.startsWith("#/jobs"));
+    here && each.pathname === location.pathname ? each.setAttribute("aria-current", "page") : each.removeAttribute("aria-current");
+  }
+  draw();
+}
+
+addEventListener("hashchange", turn);
+setInterval(() => document.hidden || draw(), EVERY_MS);
+turn();
