@@ -1,0 +1,19 @@
+"""The learning rules: observe, merge, solve. Pure, and without torch except where gradients are observed."""
+
+from warpadam.learn.covariance import Solution, solve, verify
+from warpadam.learn.rule import RULES, LearningRule, Observer
+from warpadam.learn.statistics import Contribution, ContributionError, JobSum, Statistics, check_contribution
+
+__all__ = [
+    "RULES",
+    "Contribution",
+    "ContributionError",
+    "JobSum",
+    "LearningRule",
+    "Observer",
+    "Solution",
+    "Statistics",
+    "check_contribution",
+    "solve",
+    "verify",
+]

@@ -1,0 +1,102 @@
+"""What a worker observes of its gradients. Needs torch; the rest of `warpadam.learn` does not.
+
+Under data parallelism every rank sees the same all-reduced gradient, so the keys are split over the ranks by cost, and
+each key counts once. World size 1 is the same code with one share.
+"""
+
+from collections.abc import Iterable, Mapping
+from math import isfinite, prod
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from warpadam.learn.packed import Packed, pack
+from warpadam.shapes import AxisKeys, key_size, merged_shape
+
+
+class CovarianceObserver:
+    """Adds unfold(G) unfold(G)ᵀ / ‖G‖² to its key's sum, for every axis that has a key, each `every`-th call.
+
+    The gradient is the one that `step()` gets: all-reduced, accumulated, unscaled, before P and decay. One that is zero
+    or not finite adds nothing and is counted. Sums are float64 on the gradient's device, rounded once by `take`.
+    """
+
+    def __init__(self, axis_keys: AxisKeys, *, rank: int = 0, world_size: int = 1, every: int = 1) -> None:
+        if not 0 <= rank < world_size:
+            raise ValueError(f"rank must be from 0 to {world_size - 1}, not {rank}")
+        if every < 1:
+            raise ValueError(f"every must be at least 1, not {every}")
+        self.keys = _share(axis_keys, rank, world_size)
+        self._axis_keys = {
+            name: tuple(key if key in self.keys else None for key in row)
+            for name, row in axis_keys.items()
+            if any(key in self.keys for key in row)
+        }
+        # A gradient that is left out is counted by the one rank that owns the first of its keys.
+        self._counted = {name for name, row in axis_keys.items() if next(filter(None, row), None) in self.keys}
+        self._every = every
+        self._calls = 0
+        self._sums: dict[str, Tensor] = {}
+        self._skipped = 0
+
+    def observe(self, named_gradients: Iterable[tuple[str, Tensor]]) -> None:
+        """One step's gradients by parameter name; names without a key are passed over."""
+        self._calls += 1
+        if (self._calls - 1) % self._every:
+            return
+        found = [(name, gradient) for name, gradient in named_gradients if name in self._axis_keys]
+        if not found:
+            return
+        # One transfer for all norms: on a GPU each single one would wait for the device.
+        device = found[0][1].device
+        norms = torch.stack([torch.linalg.vector_norm(g, dtype=torch.float64).to(device) for _, g in found]).tolist()
+        for (name, gradient), norm in zip(found, norms, strict=True):
+            if norm > 0 and isfinite(norm):
+                self._add(self._axis_keys[name], gradient, norm)
+            else:
+                self._skipped += name in self._counted
+
+    def take(self) -> tuple[dict[str, Packed], int]:
+        """The packed sum of every key of this rank's share and the number of gradients left out, since the last take."""
+        sums = {key: pack(self._sums[key].cpu().numpy() if key in self._sums else _nothing(key)) for key in self.keys}
+        skipped = self._skipped
+        self._sums, self._skipped = {}, 0
+        return sums, skipped
+
+    @torch.no_grad()
+    def _add(self, keys: tuple[str | None, ...], gradient: Tensor, norm: float) -> None:
+        # Divided in float64 first: a gradient of 1e-30 must not vanish, nor one of 1e30 overflow, when it is squared.
+        unit = (gradient.detach().double() / norm).float().reshape(merged_shape(gradient.shape, len(keys)))
+        for axis, key in enumerate(keys):
+            if key is not None:
+                unfolded = unit.movedim(axis, 0).reshape(unit.shape[axis], -1)
+                product = unfolded @ unfolded.T
+                self._sums.setdefault(key, torch.zeros_like(product, dtype=torch.float64)).add_(product)
+
+
+def _nothing(key: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    return np.zeros((key_size(key), key_size(key)))
+
+
+def _share(axis_keys: AxisKeys, rank: int, world_size: int) -> tuple[str, ...]:
+    """This rank's keys: the most expensive first, each to the rank with the least to do so far."""
+    loads = [0] * world_size
+    mine: list[str] = []
+    for key, cost in sorted(_costs(axis_keys).items(), key=lambda item: (-item[1], item[0])):
+        lightest = loads.index(min(loads))
+        loads[lightest] += cost
+        if lightest == rank:
+            mine.append(key)
+    return tuple(sorted(mine))
+
+
+def _costs(axis_keys: AxisKeys) -> Mapping[str, int]:
+    """Key -> multiplications of its products, as far as the keys name the sizes of the other axes."""
+    costs: dict[str, int] = {}
+    for row in axis_keys.values():
+        known = prod(key_size(key) for key in row if key is not None)
+        for key in row:
+            if key is not None:
+                costs[key] = costs.get(key, 0) + known * key_size(key)
+    return costs
