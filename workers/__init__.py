@@ -1,1 +1,1 @@
-"""Everything that computes, on Ray: the dispatcher, the runner of one attempt, the training loop, the meta-learner."""
+"""Everything that computes, on Ray: dispatcher, runner, training loop and meta-learner."""

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from workers.failures import BadInput
+from workers.failures import BadInputError
 
 FORMAT = "warpadam.resume/1"
 
@@ -37,16 +37,16 @@ def encode_model(model: nn.Module) -> bytes:
 
 
 def load_model(model: nn.Module, data: bytes) -> None:
-    """Puts the weights of a file into the model. BadInput names the first tensor that does not fit."""
+    """Puts the weights of a file into the model. BadInputError names the first tensor that does not fit."""
     found = _load(data, "checkpoint")
     expected = model.state_dict()
     for name in sorted(found.keys() | expected.keys()):
         if name not in found:
-            raise BadInput(f"the checkpoint has no tensor {name!r}, which the job's model has: use the same model")
+            raise BadInputError(f"the checkpoint has no tensor {name!r}, which the job's model has: use the same model")
         if name not in expected:
-            raise BadInput(f"the checkpoint has a tensor {name!r}, which the job's model has not: use the same model")
+            raise BadInputError(f"the checkpoint has a tensor {name!r}, which the job's model has not: use the same model")
         if found[name].shape != expected[name].shape:
-            raise BadInput(
+            raise BadInputError(
                 f"{name}: the checkpoint has shape {tuple(found[name].shape)}, "
                 f"the job's model {tuple(expected[name].shape)}: use the same model"
             )
@@ -110,7 +110,7 @@ def _load(data: bytes, what: str) -> dict[str, Tensor]:
     try:
         return load(data)
     except SafetensorError as error:
-        raise BadInput(f"the {what} is no safetensors file ({error}): upload it again") from error
+        raise BadInputError(f"the {what} is no safetensors file ({error}): upload it again") from error
 
 
 class _Document(TypedDict):
@@ -123,6 +123,6 @@ def _document(data: bytes) -> _Document:
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     if metadata.get("format") != FORMAT:
-        raise BadInput(f"the resume state has format {metadata.get('format')!r}, not {FORMAT!r}")
+        raise BadInputError(f"the resume state has format {metadata.get('format')!r}, not {FORMAT!r}")
     document: _Document = json.loads(metadata["state"])
     return document

@@ -17,7 +17,7 @@ from workers import checkpoints, preparing
 from workers.contributing import contributor
 from workers.evaluation import Scores, evaluate
 from workers.exchange import Exchange, NewWarp
-from workers.failures import NotFinite
+from workers.failures import NotFiniteError
 from workers.gradients import Gradients, Signals
 from workers.group import Group
 from workers.plan import Plan
@@ -113,7 +113,7 @@ class Training:
         if isfinite(signals.loss) and isfinite(signals.norm):
             return
         what = "loss" if not isfinite(signals.loss) else "gradient"
-        raise NotFinite(
+        raise NotFiniteError(
             f"The {what} was not finite in step {step + 1} of {self.plan.steps}: training diverged. "
             f"Lower optimizer.lr (now {self.plan.spec.optimizer.lr:g}), set training.grad_clip, "
             "or look for values in the data that are very large or not numbers."

@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`. `make` alone lists the others.
+# Written for POSIX sh and for GNU make 3.81, which is what macOS has.
+#   make demo PYTHON=/path/to/python3.12      another Python (3.11 to 3.13) than the one that is found
+#   make demo TORCH_INDEX=<url>               another index of torch wheels, such as PyTorch's for CPU only
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo serve test lint test-unit lock clean runtime dev
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: runtime ## set up, start the service, train, and compare WarpAdam with AdamW on a held-out domain
+	@$(BIN)/warpadam demo
+
+serve: runtime ## set up and start the service on this machine
+	@$(BIN)/warpadam serve
+
+test: lint ## set up, lint, types, import fences, and every test
+	$(BIN)/python -m pytest
+
+lint: dev ## set up, then ruff, mypy and the import fences
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+test-unit: dev ## the tests that need no Ray and take no ten seconds
+	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
+
+lock: ## write the lock files anew from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }
+	scripts/lock.sh
+
+clean: ## remove the environment and every cache; data and results stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build warpadam.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+runtime:
+	@scripts/install runtime
+
+dev:
+	@scripts/install dev

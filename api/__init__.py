@@ -1,0 +1,1 @@
+"""HTTP: routes, the one map from errors to answers, and the web page. Never imports Ray or torch."""

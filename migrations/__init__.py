@@ -1,0 +1,1 @@
+"""Alembic migrations: how the database comes to be, and changes."""
