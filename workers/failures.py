@@ -1,8 +1,8 @@
 """What can go wrong in an attempt, and whose it is to mend.
 
 TrainingError                known causes; carry category, code and a message that says what to do
-├── NotFiniteError                the loss or the gradients left the numbers: training diverged
-└── BadInputError                 the data, weights or P do not fit the job
+├── NotFiniteError           the loss or the gradients left the numbers: training diverged
+└── BadInputError            the data, weights or P do not fit the job
 
 Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
 again; the rest is the infrastructure's and is.

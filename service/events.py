@@ -1,0 +1,72 @@
+"""A job's events: what its followers see, oldest first.
+
+`seq` has no gaps and its order is that of the commits, so a reader that has seen `seq` n has missed nothing before it.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service import clock
+from service.db import job_queries
+from service.db.models import Event
+from service.ids import new_id
+from service.pages import Page, PageRequest, paginate
+
+Type = Literal[
+    "job.state",
+    "warp.changed",
+    "contribution.accepted",
+    "contribution.refused",
+    "checkpoint.saved",
+    "progress",
+    "warning",
+    "end",
+]
+Level = Literal["info", "warning", "error"]
+
+
+def add(
+    session: Session,
+    job_id: str,
+    type_: Type,
+    message: str = "",
+    data: dict[str, Any] | None = None,
+    *,
+    level: Level = "info",
+    now: datetime | None = None,
+) -> Event:
+    """Writes the job's next event; its followers see it after the commit."""
+    event = Event(
+        id=new_id("evt"),
+        job_id=job_id,
+        seq=job_queries.next_event_seq(session, job_id),
+        type=type_,
+        level=level,
+        message=message,
+        data=data or {},
+        created_at=now or clock.now(),
+    )
+    session.add(event)
+    session.flush()
+    return event
+
+
+def list_(session: Session, job_id: str, page: PageRequest) -> Page[Event]:
+    """Oldest first."""
+    statement = select(Event).where(Event.job_id == job_id)
+    return paginate(session, statement, Event.seq, page, newest_first=False, filters={"job": job_id})
+
+
+def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:
+    """The next events after `seq` (0: from the first), oldest first."""
+    statement = select(Event).where(Event.job_id == job_id, Event.seq > seq).order_by(Event.seq).limit(limit)
+    return session.scalars(statement).all()
+
+
+def seq_of(session: Session, job_id: str, event_id: str) -> int | None:
+    """The place of an event of this job, for a reader that names the last one it saw; None: it is not one of them."""
+    return session.scalars(select(Event.seq).where(Event.job_id == job_id, Event.id == event_id)).one_or_none()
