@@ -1,0 +1,261 @@
+"""Datasets: registering, finding and opening them.
+
+Registering is two steps, so that no transaction waits for I/O: `examine` reads the data and says what it is, `add` writes
+the row. Data that cannot be used becomes a row too, `invalid`, whose `error` says what to do. What was registered is
+pinned by its sha256: `open_arrays` refuses data that has changed since. Equal built-ins and equal outside data are one
+row; so the same job description always means the same dataset.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from service import data
+from service.data import builtin, outside
+from service.data.source import BuiltinSource, FileSource, Source
+from service.db.models import Dataset, Job
+from service.db.session import Database
+from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound
+from service.ids import new_id
+from service.pages import Page, PageRequest, paginate
+from service.settings import Settings
+from service.spec import DatasetOptions, DatasetRef, Task
+from service.states import TERMINAL
+from service.storage import Storage, Stored
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A file that lies in the storage; `filename` is what its user called it."""
+
+    stored: Stored
+    filename: str
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A file or folder that lies elsewhere: below the server's data roots, or at a URL."""
+
+    uri: str
+
+
+Origin = Uploaded | Outside | BuiltinSource
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What `examine` found; exactly one of `info` and `error` is there."""
+
+    origin: Origin
+    options: DatasetOptions
+    """As given, with the format that was recognised."""
+    sha256: str
+    size: int
+    info: data.DatasetInfo | None = None
+    error: str | None = None
+
+
+def examine(storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions) -> Examined:
+    """Reads the whole data once. Raises InvalidRequest where `origin` itself cannot be read (param `uri`), TooLarge."""
+    with _opened(storage, settings, origin) as (source, sha256):
+        size = 0 if isinstance(source, BuiltinSource) else source.size
+        try:
+            info = data.inspect(source, options, _limits(settings))
+        except data.DataError as error:
+            return Examined(origin, options, sha256, size, error=str(error))
+        understood = options.model_copy(update={"format": info.format})
+        return Examined(origin, understood, sha256, info.size_bytes, info=info)
+
+
+def add(session: Session, project: str, examined: Examined, now: datetime) -> Dataset:
+    """The row of what was examined; an equal one that is already there, unless it is an upload."""
+    options = _stored_options(examined.origin, examined.options)
+    if not isinstance(examined.origin, Uploaded):
+        found = _equal(session, project, examined.origin, options, examined.sha256)
+        if found is not None:
+            return found
+    uploaded = isinstance(examined.origin, Uploaded)
+    row = Dataset(
+        id=new_id("ds"),
+        project=project,
+        name=examined.options.name or _name(examined.origin),
+        state="ready" if examined.info else "invalid",
+        options=options,
+        uri=_uri(examined.origin),
+        uploaded=uploaded,
+        sha256=examined.sha256,
+        size=examined.size,
+        info=examined.info.model_dump(mode="json") if examined.info else None,
+        error=examined.error,
+        created_at=now,
+        deleted_at=None,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def register(
+    database: Database, storage: Storage, settings: Settings, project: str, origin: Origin, options: DatasetOptions
+) -> Dataset:
+    """`examine` and `add`; a built-in that was registered before is found without reading it."""
+    if isinstance(origin, BuiltinSource):
+        with database.read() as session:
+            found = _equal(session, project, origin, _stored_options(origin, options), None)
+        if found is not None:
+            return found
+    examined = examine(storage, settings, origin, options)
+    now = datetime.now(UTC)
+    return database.write(lambda session: add(session, project, examined, now))
+
+
+def for_spec(database: Database, storage: Storage, settings: Settings, project: str, ref: DatasetRef) -> Dataset:
+    """The ready dataset that a job's description means; a URI or a built-in is registered on the way.
+
+    Raises BadReference (`dataset_not_found`), DatasetNotReady, and InvalidRequest where a URI or a built-in cannot be used.
+    """
+    if ref.id is not None:
+        with database.read() as session:
+            row = _find(session, project, ref.id)
+        if row is None:
+            raise BadReference(
+                f"There is no dataset {ref.id}: register it first, or check the id.",
+                param="dataset.id",
+                code="dataset_not_found",
+            )
+        if row.state != "ready":
+            raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
+        return row
+    options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
+    origin: Origin
+    if ref.builtin is not None:
+        origin, param = BuiltinSource(ref.builtin, ref.part), "dataset.part" if ref.part else "dataset.builtin"
+    else:
+        origin, param = Outside(ref.uri or ""), "dataset.uri"
+    try:
+        row = register(database, storage, settings, project, origin, options)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.detail, param=param, code=error.error_code) from error
+    if row.state != "ready":
+        raise InvalidRequest(row.error or "This data cannot be used.", param=param)
+    return row
+
+
+def get(session: Session, project: str, id_: str) -> Dataset:
+    """Raises NotFound."""
+    row = _find(session, project, id_)
+    if row is None:
+        raise NotFound(f"There is no dataset {id_}.")
+    return row
+
+
+def list_(session: Session, project: str, page: PageRequest) -> Page[Dataset]:
+    """Newest first; deleted ones are not there."""
+    statement = select(Dataset).where(Dataset.project == project, Dataset.deleted_at.is_(None))
+    return paginate(session, statement, Dataset.id, page, newest_first=True, filters={"project": project})
+
+
+def delete(session: Session, project: str, id_: str, now: datetime) -> None:
+    """Hides it. Raises NotFound, and InUse while a job that has not ended needs it."""
+    row = get(session, project, id_)
+    session.refresh(row, with_for_update=True)
+    users = session.scalars(
+        select(Job.id).where(Job.dataset_id == id_, Job.state.not_in([str(state) for state in TERMINAL])).limit(3)
+    ).all()
+    if users:
+        raise InUse(f"Dataset {id_} is in use by {', '.join(users)}: cancel these or wait until they have ended.")
+    row.deleted_at = now
+
+
+def info(row: Dataset) -> data.DatasetInfo:
+    """What was understood of a ready dataset."""
+    return data.DatasetInfo.model_validate(row.info)
+
+
+def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) -> data.Arrays:
+    """The arrays of a ready dataset. Raises DataError where it does not serve `task`, or has changed since."""
+    options = DatasetOptions.model_validate(row.options, extra="ignore")
+    with _opened(storage, settings, _origin(row)) as (source, sha256):
+        if sha256 != row.sha256:
+            raise data.DataError(
+                f"The data of {row.id} has changed since it was registered: register it again and use the new id."
+            )
+        return data.load(source, options, task, _limits(settings))
+
+
+def _find(session: Session, project: str, id_: str) -> Dataset | None:
+    statement = select(Dataset).where(
+        Dataset.id == id_, Dataset.project == project, Dataset.deleted_at.is_(None)
+    )
+    return session.scalars(statement).one_or_none()
+
+
+def _equal(
+    session: Session, project: str, origin: Origin, options: dict[str, Any], sha256: str | None
+) -> Dataset | None:
+    """A ready row of the same origin and options, and of that content where `sha256` is given."""
+    statement = select(Dataset).where(
+        Dataset.project == project,
+        Dataset.deleted_at.is_(None),
+        Dataset.state == "ready",
+        Dataset.uploaded.is_(False),
+        Dataset.uri == _uri(origin),
+    )
+    if sha256 is not None:
+        statement = statement.where(Dataset.sha256 == sha256)
+    # JSON has no equality in PostgreSQL; the rows of one origin are few.
+    return next((row for row in session.scalars(statement.order_by(Dataset.id)) if row.options == options), None)
+
+
+def _uri(origin: Origin) -> str | None:
+    if isinstance(origin, Uploaded):
+        return origin.stored.path
+    return origin.uri if isinstance(origin, Outside) else None
+
+
+def _name(origin: Origin) -> str:
+    if isinstance(origin, Uploaded):
+        return origin.filename[:200]
+    if isinstance(origin, Outside):
+        return origin.uri.rstrip("/").rsplit("/", 1)[-1][:200]
+    return f"{origin.name}/{origin.part}" if origin.part else origin.name
+
+
+def _stored_options(origin: Origin, options: DatasetOptions) -> dict[str, Any]:
+    stored = options.model_dump(mode="json")
+    if isinstance(origin, BuiltinSource):
+        stored |= {"builtin": origin.name, "part": origin.part, "release": builtin.release(origin)}
+    elif isinstance(origin, Uploaded):
+        stored["filename"] = origin.filename
+    return stored
+
+
+def _origin(row: Dataset) -> Origin:
+    if row.uploaded:
+        stored = Stored(row.uri or "", row.sha256 or "", row.size or 0)
+        return Uploaded(stored, row.options.get("filename") or "the upload")
+    if row.uri is not None:
+        return Outside(row.uri)
+    return BuiltinSource(row.options["builtin"], row.options.get("part"))
+
+
+@contextmanager
+def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
+    """The source and its sha256, for as long as the context lasts."""
+    if isinstance(origin, Uploaded):
+        stored = origin.stored
+        yield FileSource(origin.filename, stored.size, lambda: storage.open(stored.path)), stored.sha256
+    elif isinstance(origin, Outside):
+        with outside.opened(origin.uri, settings.data_roots, settings.max_upload_bytes) as found:
+            yield found
+    else:
+        yield origin, builtin.digest(origin)
+
+
+def _limits(settings: Settings) -> data.Limits:
+    return data.Limits(max_bytes=settings.max_upload_bytes)

@@ -1,0 +1,168 @@
+"""The storage: files by content, on whatever fsspec can reach.
+
+Invariants: a file's path, `<kind>/<first two>/<sha256>`, says what is in it; it is written aside and moved, so a path
+that exists is whole; on a local disk it is durable (fsync of file and folder) before its path is returned. Paths are
+relative to the root, so a storage can move. Equal content is stored once per kind.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from service.errors import StorageFull, TooLarge
+
+CHUNK = 1 << 20
+
+_KIND = re.compile(r"[a-z][a-z0-9-]{0,31}")
+_PATH = re.compile(r"[a-z][a-z0-9-]{0,31}/([0-9a-f]{2})/(\1[0-9a-f]{62})")
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file in the storage: its path there, what it holds, and how many bytes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class CorruptFile(OSError):
+    """A stored file is not what its name says."""
+
+
+class Storage:
+    """Files under one root, given as an fsspec URL or a local path."""
+
+    def __init__(self, url: str) -> None:
+        fs, root = url_to_fs(url)
+        self.url = url
+        self._fs = fs
+        self._root = str(root).rstrip("/")
+        self._local = isinstance(fs, LocalFileSystem)
+
+    def put(self, kind: str, data: bytes) -> Stored:
+        """Stores `data`. Raises StorageFull."""
+        return self.put_stream(kind, [data], max_bytes=len(data))
+
+    def put_stream(self, kind: str, chunks: Iterable[bytes], max_bytes: int) -> Stored:
+        """Stores what `chunks` yield, hashed while it is written.
+
+        Raises TooLarge beyond `max_bytes` and StorageFull; nothing is left behind then, nor where `chunks` raises.
+        """
+        if not _KIND.fullmatch(kind):
+            raise ValueError(f"{kind!r} is not a kind of file: use lowercase letters, digits and hyphens")
+        aside = f"{self._root}/aside/{uuid.uuid4().hex}"
+        with _full_is_told():
+            self._fs.makedirs(f"{self._root}/aside", exist_ok=True)
+            try:
+                sha256, size = self._write(aside, chunks, max_bytes)
+                stored = Stored(f"{kind}/{sha256[:2]}/{sha256}", sha256, size)
+                self._move(aside, stored)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.rm_file(aside)
+                raise
+        return stored
+
+    def get(self, path: str) -> bytes:
+        """The whole content, checked against the name. Raises FileNotFoundError, CorruptFile."""
+        data = cast(bytes, self._fs.cat_file(self._full(path)))
+        if hashlib.sha256(data).hexdigest() != path.rsplit("/", 1)[-1]:
+            raise CorruptFile(f"{path} in the storage {self.url} is damaged: restore it from a backup")
+        return data
+
+    def open(self, path: str) -> BinaryIO:
+        """The content as a seekable file. Raises FileNotFoundError."""
+        return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
+
+    def exists(self, path: str) -> bool:
+        return bool(self._fs.isfile(self._full(path)))
+
+    def size(self, path: str) -> int:
+        """Bytes of a stored file. Raises FileNotFoundError."""
+        return int(self._fs.size(self._full(path)))
+
+    def delete(self, path: str) -> None:
+        """Removes a file; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._full(path))
+
+    def _full(self, path: str) -> str:
+        if not _PATH.fullmatch(path):
+            raise ValueError(f"{path!r} is not a path of the storage")
+        return f"{self._root}/{path}"
+
+    def _write(self, aside: str, chunks: Iterable[bytes], max_bytes: int) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        with self._open_new(aside) as file:
+            for chunk in chunks:
+                size += len(chunk)
+                if size > max_bytes:
+                    raise TooLarge(f"The file is larger than the {max_bytes} bytes that are accepted here.")
+                digest.update(chunk)
+                file.write(chunk)
+        return digest.hexdigest(), size
+
+    @contextmanager
+    def _open_new(self, path: str) -> Iterator[Any]:
+        if not self._local:
+            with self._fs.open(path, "wb") as file:
+                yield file
+            return
+        with Path(path).open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _move(self, aside: str, stored: Stored) -> None:
+        target = self._full(stored.path)
+        if self._is_there(target, stored.size):
+            self._fs.rm_file(aside)
+        elif self._local:
+            folder = Path(target).parent
+            folder.mkdir(parents=True, exist_ok=True)
+            Path(aside).replace(target)
+            _sync_folders(folder, Path(self._root))
+        else:
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.mv(aside, target)
+
+    def _is_there(self, target: str, size: int) -> bool:
+        try:
+            return int(self._fs.size(target)) == size
+        except FileNotFoundError:
+            return False
+
+
+def _sync_folders(folder: Path, root: Path) -> None:
+    """Makes the names durable, up to the root: each of the folders may be new."""
+    for each in (folder, *folder.parents):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if each == root:
+            return
+
+
+@contextmanager
+def _full_is_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise StorageFull("The storage has no room left: free some, or name another storage.") from error
+        raise
