@@ -189,9 +189,7 @@ def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) 
 
 
 def _find(session: Session, project: str, id_: str) -> Dataset | None:
-    statement = select(Dataset).where(
-        Dataset.id == id_, Dataset.project == project, Dataset.deleted_at.is_(None)
-    )
+    statement = select(Dataset).where(Dataset.id == id_, Dataset.project == project, Dataset.deleted_at.is_(None))
     return session.scalars(statement).one_or_none()
 
 

@@ -38,7 +38,7 @@ class PageRequest:
 
 def paginate(
     session: Session,
-    statement: Select[tuple[T]],
+    statement: Select[T],
     key: InstrumentedAttribute[Any],
     request: PageRequest,
     *,

@@ -1,0 +1,121 @@
+"""Families: named groups of jobs over related datasets that share one P.
+
+A deleted family keeps its rows, which its jobs and their results still name, under a name that nobody can ask for; its
+old name is free again, and a meta-learner that still runs for it can write no more.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, get_args
+
+from sqlalchemy.orm import Session
+
+from service import aliases
+from service.db import family_queries, warp_queries
+from service.db.insert import insert_new
+from service.db.models import Family
+from service.errors import InUse, InvalidRequest, NotFound
+from service.pages import Page, PageRequest, paginate
+from service.spec import FAMILY_PATTERN
+
+Promotion = Literal["latest", "guarded", "manual"]
+"""What moves `champion`: every new version, only one that won a comparison, or people only."""
+
+
+@dataclass(frozen=True)
+class FamilyStatus:
+    """What is shown with a family: its two aliases, and how its meta-learner does."""
+
+    champion: int | None
+    latest: int | None
+    accepted: int
+    refused: dict[str, int]
+    pending: int
+    """Accepted contributions that no published version contains yet."""
+    epoch: int
+
+
+def ensure(session: Session, project: str, name: str) -> Family:
+    """The family of this name, made on first use."""
+    family = family_queries.by_name(session, project, name)
+    if family is None:
+        _insert(session, project, name, now=datetime.now(UTC))
+        family = get(session, project, name)
+    return family
+
+
+def create(
+    session: Session, project: str, name: str, *, description: str = "", promotion: str = "latest", now: datetime
+) -> Family:
+    """A new family. InvalidRequest for a bad name or promotion, InUse where the name is taken."""
+    if not _insert(session, project, name, description=description, promotion=promotion, now=now):
+        raise InUse(f"There is a family {name} already: change it, or choose another name.", param="name")
+    return get(session, project, name)
+
+
+def get(session: Session, project: str, name: str) -> Family:
+    family = family_queries.by_name(session, project, name)
+    if family is None or not re.fullmatch(FAMILY_PATTERN, name):
+        raise NotFound(f"There is no family {name}.")
+    return family
+
+
+def list_(session: Session, project: str, page: PageRequest) -> Page[Family]:
+    """Newest first."""
+    statement = family_queries.visible(project)
+    return paginate(session, statement, Family.id, page, newest_first=True, filters={"project": project})
+
+
+def update(
+    session: Session, project: str, name: str, *, description: str | None = None, promotion: str | None = None
+) -> Family:
+    """Changes what is not None. A new promotion acts from the next version on."""
+    family = get(session, project, name)
+    if promotion is not None:
+        family.promotion = _promotion(promotion)
+    if description is not None:
+        family.description = description
+    session.flush()
+    return family
+
+
+def delete(session: Session, project: str, name: str) -> None:
+    """Hides the family at once. InUse while jobs of it have not ended."""
+    family = family_queries.locked(session, get(session, project, name).id)
+    assert family is not None
+    unfinished = family_queries.unfinished_jobs(session, family.id)
+    if unfinished:
+        raise InUse(f"{unfinished} jobs of family {name} have not ended: cancel them, or wait for them.")
+    family.name = f"#{family.id}"
+    family.epoch += 1
+    session.flush()
+
+
+def status(session: Session, family: Family) -> FamilyStatus:
+    learned = warp_queries.newest_learned(session, family.id)
+    published = sum(int(job["contributions"]) for job in learned.jobs) if learned is not None else 0
+    return FamilyStatus(
+        champion=aliases.version_of(session, family.id, "champion"),
+        latest=aliases.version_of(session, family.id, "latest"),
+        accepted=family.accepted,
+        refused={code: int(count) for code, count in sorted(family.refused.items())},
+        pending=family_queries.contributions(session, family.id) - published,
+        epoch=family.epoch,
+    )
+
+
+def _insert(
+    session: Session, project: str, name: str, *, now: datetime, description: str = "", promotion: str = "latest"
+) -> bool:
+    if not re.fullmatch(FAMILY_PATTERN, name):
+        message = f"{name!r}: a family's name has 1 to 64 characters of a-z, 0-9 and -, and does not begin with -"
+        raise InvalidRequest(message, param="name")
+    values = {"description": description, "promotion": _promotion(promotion), "created_at": now}
+    return insert_new(session, Family, project=project, name=name, **values)
+
+
+def _promotion(value: str) -> str:
+    if value not in get_args(Promotion):
+        raise InvalidRequest(f"promotion is latest, guarded or manual, not {value!r}", param="promotion")
+    return value
