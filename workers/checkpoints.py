@@ -44,7 +44,9 @@ def load_model(model: nn.Module, data: bytes) -> None:
         if name not in found:
             raise BadInputError(f"the checkpoint has no tensor {name!r}, which the job's model has: use the same model")
         if name not in expected:
-            raise BadInputError(f"the checkpoint has a tensor {name!r}, which the job's model has not: use the same model")
+            raise BadInputError(
+                f"the checkpoint has a tensor {name!r}, which the job's model has not: use the same model"
+            )
         if found[name].shape != expected[name].shape:
             raise BadInputError(
                 f"{name}: the checkpoint has shape {tuple(found[name].shape)}, "
