@@ -29,7 +29,7 @@ class Event:
 
 @dataclass(frozen=True)
 class WarpUse:
-    """From `step` on the attempt trains under this version of P (None: without)."""
+    """From `step` on the attempt trains under this version of P (None: without); the recorder tells `warp.changed`."""
 
     step: int
     version: int | None

@@ -158,7 +158,6 @@ class Training:
         self.warp = new.data
         self.position = replace(self.position, warp_version=new.version, warp_changed_at=step)
         self.reporter.post(WarpUse(step, new.version))
-        self.reporter.post(Event("warp.changed", f"P version {old} → {new.version} at step {step}", data))
 
     def evaluate(self) -> Scores:
         step = self.position.step
