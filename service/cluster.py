@@ -13,6 +13,9 @@ from service.db.upsert import upsert
 from service.spec import Resources
 from service.states import JobState
 
+TOO_LARGE = "too_large"
+"""Code of a job's `pending_reason` while nothing in the cluster could ever hold it."""
+
 
 class Node(BaseModel):
     """One machine; what else the dispatcher says of it is kept and passed on."""
@@ -72,15 +75,19 @@ def write_snapshot(session: Session, dispatcher: str, data: dict[str, Any], now:
     upsert(session, Snapshot, [{"dispatcher": dispatcher, "data": data, "at": now}])
 
 
-def read(session: Session) -> ClusterState:
+def seen(session: Session) -> ClusterState:
     """The newest snapshot, with the queue as it is now."""
     row = session.scalars(select(Snapshot).order_by(Snapshot.at.desc()).limit(1)).one_or_none()
-    seen = dict(row.data) if row else {}
     counts = job_queries.count_by_state(session)
     queue = {
         "queued": counts.get(JobState.QUEUED, 0),
         "running": sum(count for state, count in counts.items() if state.has_attempt),
     }
-    return ClusterState.model_validate(
-        {**seen, "queue": queue, "dispatcher": row.dispatcher if row else None, "at": row.at if row else None}
-    )
+    if row is None:
+        return ClusterState(queue=queue)
+    return ClusterState.model_validate({**row.data, "queue": queue, "dispatcher": row.dispatcher, "at": row.at})
+
+
+def read(session: Session) -> dict[str, Any]:
+    """`seen`, as JSON-able data."""
+    return seen(session).model_dump(mode="json")

@@ -1,13 +1,13 @@
 """Datasets: registering, finding and opening them.
 
-Registering is two steps, so that no transaction waits for I/O: `examine` reads the data and says what it is, `add` writes
-the row. Data that cannot be used becomes a row too, `invalid`, whose `error` says what to do. What was registered is
-pinned by its sha256: `open_arrays` refuses data that has changed since. Equal built-ins and equal outside data are one
-row; so the same job description always means the same dataset.
+Registering is two steps, so that no transaction waits for I/O: `examine` reads the data and says what it is, `add`
+writes the row. Data that cannot be used becomes a row too, `invalid`, whose `error` says what to do. What was
+registered is pinned by its sha256: `open_arrays` refuses data that has changed since. Equal built-ins and equal outside
+data are one row, so the same job description always means the same dataset.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +20,7 @@ from service.data import builtin, outside
 from service.data.source import BuiltinSource, FileSource, Source
 from service.db.models import Dataset, Job
 from service.db.session import Database
-from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound
+from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound, ServiceError
 from service.ids import new_id
 from service.pages import Page, PageRequest, paginate
 from service.settings import Settings
@@ -61,15 +61,22 @@ class Examined:
 
 
 def examine(storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions) -> Examined:
-    """Reads the whole data once. Raises InvalidRequest where `origin` itself cannot be read (param `uri`), TooLarge."""
-    with _opened(storage, settings, origin) as (source, sha256):
-        size = 0 if isinstance(source, BuiltinSource) else source.size
+    """Reads the whole data once.
+
+    Raises InvalidRequest (param `uri` or `builtin`) where `origin` itself cannot be read, TooLarge where it is that.
+    """
+    with ExitStack() as stack:
+        try:
+            source, sha256 = stack.enter_context(_opened(storage, settings, origin))
+        except data.DataError as error:
+            raise InvalidRequest(str(error), param="builtin") from error
         try:
             info = data.inspect(source, options, _limits(settings))
         except data.DataError as error:
+            size = 0 if isinstance(source, BuiltinSource) else source.size
             return Examined(origin, options, sha256, size, error=str(error))
-        understood = options.model_copy(update={"format": info.format})
-        return Examined(origin, understood, sha256, info.size_bytes, info=info)
+    understood = options.model_copy(update={"format": info.format})
+    return Examined(origin, understood, sha256, info.size_bytes, info=info)
 
 
 def add(session: Session, project: str, examined: Examined, now: datetime) -> Dataset:
@@ -101,7 +108,7 @@ def add(session: Session, project: str, examined: Examined, now: datetime) -> Da
 
 
 def register(
-    database: Database, storage: Storage, settings: Settings, project: str, origin: Origin, options: DatasetOptions
+    database: Database, storage: Storage, settings: Settings, project: str, origin: Origin, *, options: DatasetOptions
 ) -> Dataset:
     """`examine` and `add`; a built-in that was registered before is found without reading it."""
     if isinstance(origin, BuiltinSource):
@@ -117,7 +124,7 @@ def register(
 def for_spec(database: Database, storage: Storage, settings: Settings, project: str, ref: DatasetRef) -> Dataset:
     """The ready dataset that a job's description means; a URI or a built-in is registered on the way.
 
-    Raises BadReference (`dataset_not_found`), DatasetNotReady, and InvalidRequest where a URI or a built-in cannot be used.
+    Raises BadReference (`dataset_not_found`), DatasetNotReady, and InvalidRequest for an unusable URI or built-in.
     """
     if ref.id is not None:
         with database.read() as session:
@@ -138,7 +145,7 @@ def for_spec(database: Database, storage: Storage, settings: Settings, project: 
     else:
         origin, param = Outside(ref.uri or ""), "dataset.uri"
     try:
-        row = register(database, storage, settings, project, origin, options)
+        row = register(database, storage, settings, project, origin, options=options)
     except InvalidRequest as error:
         raise InvalidRequest(error.detail, param=param, code=error.error_code) from error
     if row.state != "ready":
@@ -178,9 +185,13 @@ def info(row: Dataset) -> data.DatasetInfo:
 
 
 def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) -> data.Arrays:
-    """The arrays of a ready dataset. Raises DataError where it does not serve `task`, or has changed since."""
+    """The arrays of a ready dataset. Raises DataError where it does not serve `task`, is gone, or has changed since."""
     options = DatasetOptions.model_validate(row.options, extra="ignore")
-    with _opened(storage, settings, _origin(row)) as (source, sha256):
+    with ExitStack() as stack:
+        try:
+            source, sha256 = stack.enter_context(_opened(storage, settings, _origin(row)))
+        except ServiceError as error:
+            raise data.DataError(f"The data of {row.id} cannot be read any more. {error.detail}") from error
         if sha256 != row.sha256:
             raise data.DataError(
                 f"The data of {row.id} has changed since it was registered: register it again and use the new id."

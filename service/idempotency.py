@@ -27,9 +27,7 @@ class StoredAnswer:
     body: str
 
 
-def begin(
-    session: Session, project: str, path: str, key: str, body_sha256: str, now: datetime
-) -> StoredAnswer | None:
+def begin(session: Session, project: str, path: str, key: str, body_sha256: str, now: datetime) -> StoredAnswer | None:
     """Takes the key (None: go on and execute), or gives the answer to replay.
 
     Raises IdempotencyMismatch where the key was used with another body, IdempotencyInFlight while the first runs.

@@ -10,7 +10,7 @@ from service.data.info import Kind
 
 Array = NDArray[Any]
 Place = Callable[[tuple[int, ...]], str]
-"""Names an index of an array for a message: `x_train[3, 2]`, or `column 'age', row 4`."""
+"""Names an index of an array for a message: `x_train[3, 2]`, or `column 'age', data row 4`; () means all of it."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Raw:
 @dataclass(frozen=True)
 class RawText:
     data: bytes
+    name: str
 
 
 def indexed(name: str) -> Place:
     """Places of an array that has a name: `x_train[3, 2]`."""
-    return lambda index: f"{name}[{', '.join(map(str, index))}]"
+    return lambda index: f"{name}[{', '.join(map(str, index))}]" if index else name

@@ -17,19 +17,19 @@ QUEUE_PAGE = 100
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
 
 
-def visible(project: str) -> Select[tuple[Job]]:
+def visible(project: str) -> Select[Job]:
     return select(Job).where(Job.project == project, Job.deleted_at.is_(None))
 
 
 def locked(session: Session, job_id: str) -> Job | None:
     """The job as it is now, locked against everybody else until the transaction ends."""
-    statement = select(Job).where(Job.id == job_id).with_for_update().execution_options(populate_existing=True)
-    return session.scalars(statement).one_or_none()
+    statement = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
+    return session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
 
 
 def filtered(
     project: str, states: Sequence[str], families: Sequence[str], metadata: Mapping[str, Sequence[str]]
-) -> Select[tuple[Job]]:
+) -> Select[Job]:
     """Visible jobs in any of `states`, of any of `families`, that have for each key one of its values."""
     statement = visible(project)
     if states:

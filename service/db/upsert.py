@@ -15,8 +15,8 @@ _ROWS_AT_ONCE = 1000  # SQLite takes 32 766 values in a statement, PostgreSQL 65
 def upsert(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Writes `rows`, each naming all columns, no two with the same primary key."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    keys = {column.key for column in inspect(model).primary_key}
+    keys = [column.name for column in inspect(model).primary_key]
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         statement = dialect.insert(model).values([dict(row) for row in rows[start : start + _ROWS_AT_ONCE]])
         new = {name: value for name, value in statement.excluded.items() if name not in keys}
-        session.execute(statement.on_conflict_do_update(index_elements=sorted(keys), set_=new))
+        session.execute(statement.on_conflict_do_update(index_elements=keys, set_=new))

@@ -1,0 +1,235 @@
+"""What the references of a job description mean at the moment of its submission, and whether they fit together.
+
+`Resolved` is stored with the job: an attempt needs nothing but it and the description, and what an alias means later
+changes nothing. The family is made here on first use, and remembers its columns here.
+"""
+
+import secrets
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict
+from sqlalchemy.orm import Session
+
+from service import checkpoints, cluster, families, sizing, warps
+from service.data.info import DatasetInfo
+from service.db import family_queries, warp_queries
+from service.db.models import Checkpoint, Dataset, Family, WarpVersion
+from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
+from service.spec import FromCheckpoint, FromFamily, JobSpec, WorkerRange
+from warpadam import shapes
+
+_BY_ITSELF = ("champion", "latest")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The server's: whether user code may run, and the longest axis that gets a matrix."""
+
+    allow_code: bool = False
+    max_axis: int = shapes.MAX_AXIS
+
+
+@dataclass(frozen=True)
+class Warning:
+    """What the user should know of a job that is accepted all the same."""
+
+    code: str
+    param: str
+    message: str
+
+
+class Base(BaseModel):
+    """The checkpoint that a job's weights begin with: a file of the storage."""
+
+    model_config = ConfigDict(frozen=True)
+
+    checkpoint_id: str
+    path: str
+    sha256: str
+
+
+class Resolved(BaseModel):
+    """What the description's references meant at submit."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    model: dict[str, object]
+    """The resolved model of `warpadam.shapes`."""
+    anchor: str | None
+    """What hidden axes are aligned with; None: they have no keys."""
+    init_identity: str | None
+    """`family`, or the base checkpoint's sha256; None where weights are drawn from `seed`."""
+    init_seed: int | None
+    """Seed of the weights, where they grow from the family's seed."""
+    base: Base | None
+    steps: int
+    seed: int
+    warp_version: int | None
+    start_version: int | None
+    """Version of the family's start, where the job begins with it; 0: as it was born."""
+    dataset_id: str
+    dataset_sha256: str | None
+    columns: dict[str, list[str]]
+    """Outer axis key → names of its entries in order, where the dataset names them."""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    family: Family
+    spec: JobSpec
+    """The description with what was made up for it: the seed."""
+    resolved: Resolved
+    warnings: list[Warning]
+    pending_reason: dict[str, str] | None
+
+
+@dataclass(frozen=True)
+class _Start:
+    anchor: str | None = None
+    identity: str | None = None
+    seed: int | None = None
+    base: Base | None = None
+    version: int | None = None
+
+
+def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
+    """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
+    _check_supported(spec)
+    info = _info(session, project, dataset)
+    model = sizing.model_of(spec, info)
+    sizing.check_training(spec, info)
+    family = families.ensure(session, project, spec.family)
+    start = _start(session, project, spec, family, model)
+    keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
+    columns = _columns(info, spec, keys)
+    _remember_columns(session, family, columns)
+    warp, warnings = _warp(session, family, spec, set(keys))
+    seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
+    shortage = cluster.seen(session).shortage(spec.resources)
+    if shortage is not None:
+        message = f"This job {shortage}: it waits until the cluster grows."
+        warnings.append(Warning(cluster.TOO_LARGE, "resources", message))
+    resolved = Resolved(
+        model=model,
+        anchor=start.anchor,
+        init_identity=start.identity,
+        init_seed=start.seed,
+        base=start.base,
+        steps=sizing.steps_of(spec, info),
+        seed=seed,
+        warp_version=warp.version if warp else None,
+        start_version=start.version,
+        dataset_id=dataset.id,
+        dataset_sha256=dataset.sha256,
+        columns=columns,
+    )
+    seeded = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
+    pending = {"code": cluster.TOO_LARGE, "message": shortage} if shortage else None
+    return Resolution(family, seeded, resolved, warnings, pending)
+
+
+def _check_supported(spec: JobSpec) -> None:
+    """What the description can say and this version cannot do yet."""
+    if spec.optimizer.learn == "hypergradient":
+        raise _unsupported("optimizer.learn", "hypergradient is not there yet: use covariance, or none.")
+    if spec.optimizer.warp == "data":
+        raise _unsupported("optimizer.warp", "data is not there yet: use champion, a version number, or none.")
+    if isinstance(spec.resources.workers, WorkerRange):
+        raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
+
+
+def _unsupported(param: str, message: str) -> InvalidRequest:
+    return InvalidRequest(f"{param}: {message}", param=param, code="unsupported")
+
+
+def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
+    """What is known of the dataset, which from here to the commit nobody can delete."""
+    row = session.get(Dataset, dataset.id, with_for_update={"read": True}, populate_existing=True)
+    if row is None or row.project != project or row.deleted_at is not None:
+        raise BadReference(f"There is no dataset {dataset.id}.", param="dataset.id", code="dataset_not_found")
+    if row.state != "ready" or row.info is None:
+        raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
+    return DatasetInfo.model_validate(row.info)
+
+
+def _start(session: Session, project: str, spec: JobSpec, family: Family, model: dict[str, object]) -> _Start:
+    """Where the weights come from, and whether hidden axes are aligned among the jobs that begin there."""
+    init = spec.init
+    if init == "random":
+        return _Start()
+    if init == "family":
+        seed = shapes.init_seed(str(family.id), model)
+        return _Start(shapes.anchor(model, "family"), "family", seed, version=0)
+    assert isinstance(init, FromCheckpoint | FromFamily)
+    from_family = isinstance(init, FromFamily)
+    ref, param = (init.family, "init.family") if isinstance(init, FromFamily) else (init.checkpoint, "init.checkpoint")
+    found = checkpoints.resolve_reference(session, project, ref, param=param)
+    _check_same_model(found, model, ref, param)
+    base = Base(checkpoint_id=found.id, path=found.path, sha256=found.sha256)
+    anchor = shapes.anchor(model, found.sha256)
+    return _Start(anchor, found.sha256, base=base, version=0 if from_family else None)
+
+
+def _check_same_model(found: Checkpoint, model: dict[str, object], ref: str, param: str) -> None:
+    """An uploaded checkpoint does not say its model: the worker compares names and shapes then."""
+    for field in sorted(set(model) | set(found.model or {})) if found.model is not None else ():
+        theirs, ours = (found.model or {}).get(field), model.get(field)
+        if theirs != ours:
+            raise InvalidRequest(
+                f"The checkpoint {ref} is of another model: its {field} is {theirs}, this job's is {ours}.", param=param
+            )
+
+
+def _columns(info: DatasetInfo, spec: JobSpec, keys: dict[str, int]) -> dict[str, list[str]]:
+    """Names of the entries of outer axes that have a matrix and named columns."""
+    named = {}
+    if info.columns:
+        named[f"input:{len(info.columns)}"] = list(info.columns)
+    if info.target_columns and spec.task == "regression":
+        named[f"output:{len(info.target_columns)}"] = list(info.target_columns)
+    return {key: names for key, names in named.items() if key in keys}
+
+
+def _remember_columns(session: Session, family: Family, columns: dict[str, list[str]]) -> None:
+    """The first job's names bind the family; raises InvalidRequest where these differ."""
+    if all(family.columns.get(key) == names for key, names in columns.items()):
+        return
+    locked = family_queries.locked(session, family.id)
+    assert locked is not None
+    for key, names in columns.items():
+        known = locked.columns.get(key)
+        if known is not None and known != names:
+            at = next(index for index, pair in enumerate(zip(known, names, strict=True)) if pair[0] != pair[1])
+            raise InvalidRequest(
+                f"The family {family.name} knows {key} by other columns: at place {at + 1} it has {known[at]!r}, this "
+                f"dataset {names[at]!r}. Give the same columns in the same order, or use another family.",
+                param="dataset",
+            )
+    locked.columns = {**columns, **locked.columns}
+    session.flush()
+
+
+def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tuple[WarpVersion | None, list[Warning]]:
+    """The version of P that the job begins with, and what to warn of."""
+    ref = spec.optimizer.warp
+    if spec.optimizer.name != "warpadam" or ref == "none":
+        return None, []
+    try:
+        found = warps.resolve(session, family, ref)
+    except NotFound as error:
+        if isinstance(ref, str) and not ref.isdigit() and warp_queries.newest_number(session, family.id) == 0:
+            return None, []
+        raise BadReference(error.detail, param="optimizer.warp", code="warp_not_found") from error
+    if found is None or keys & {entry["key"] for entry in found.keys}:
+        return found, []
+    message = _not_covering(family, found, keys)
+    if ref not in _BY_ITSELF:
+        raise InvalidRequest(message, param="optimizer.warp")
+    return None, [Warning("warp_not_covering", "optimizer.warp", f"{message} The job trains without P.")]
+
+
+def _not_covering(family: Family, version: WarpVersion, keys: set[str]) -> str:
+    theirs = ", ".join(entry["key"] for entry in version.keys[:4])
+    ours = ", ".join(sorted(keys)[:4]) or "none"
+    name = f"Version {version.version} of the family {family.name}"
+    return f"{name} has no axis of this model: it has {theirs}, the model {ours}."
