@@ -6,12 +6,12 @@ old name is free again, and a meta-learner that still runs for it can write no m
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
-from service import aliases
+from service import aliases, clock
 from service.db import family_queries, warp_queries
 from service.db.insert import insert_new
 from service.db.models import Family
@@ -40,7 +40,7 @@ def ensure(session: Session, project: str, name: str) -> Family:
     """The family of this name, made on first use."""
     family = family_queries.by_name(session, project, name)
     if family is None:
-        _insert(session, project, name, now=datetime.now(UTC))
+        _insert(session, project, name, now=clock.now())
         family = get(session, project, name)
     return family
 

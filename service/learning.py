@@ -10,10 +10,11 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service import ids, warps
-from service.db import family_queries, ledger_queries, warp_queries
-from service.db.models import Contribution, Event, Family, Job, JobSum, Json, WarpVersion
+from service import events, warps
+from service.db import family_queries, job_queries, ledger_queries, warp_queries
+from service.db.models import Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
+from service.storage import Stored
 
 
 class StaleEpochError(Exception):
@@ -154,7 +155,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
     RefusedError: `unknown_job`, `stale_token`, `overlap`, `gap`.
     """
     family = _owned(session, family_id, epoch)
-    job = check_sender(ledger_queries.locked_job(session, entry.job_id), family_id, token)
+    job = check_sender(job_queries.locked(session, entry.job_id), family_id, token)
     same = ledger_queries.at(session, entry.job_id, entry.start)
     if same is not None and (same.end, same.sha256) == (entry.end, entry.sha256):
         return Accepted(watermark(session, entry.job_id), new=False)
@@ -164,7 +165,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
     family.learner_seen_at = now
     message = f"steps {entry.start} to {entry.end}"
     data = {"start": entry.start, "end": entry.end, "attempt": entry.attempt, "sequence": entry.sequence}
-    _event(session, job, "contribution.accepted", level="info", message=message, data=data, now=now)
+    events.add(session, job.id, "contribution.accepted", message, data, now=now)
     return Accepted(entry.end, new=True)
 
 
@@ -173,10 +174,10 @@ def refuse(session: Session, family_id: int, epoch: int, job_id: str, *, error: 
     family = _owned(session, family_id, epoch)
     family.refused = {**family.refused, error.code: family.refused.get(error.code, 0) + 1}
     family.learner_seen_at = now
-    job = ledger_queries.locked_job(session, job_id)
+    job = job_queries.locked(session, job_id)
     if job is not None and job.family_id == family_id:
         data = {"code": error.code}
-        _event(session, job, "contribution.refused", level="warning", message=error.message, data=data, now=now)
+        events.add(session, job_id, "contribution.refused", error.message, data, level="warning", now=now)
 
 
 def check_sender(job: Job | None, family_id: int, token: int) -> Job:
@@ -210,16 +211,18 @@ def foldable(session: Session, family_id: int) -> list[str]:
     return ledger_queries.foldable(session, family_id)
 
 
-def fold(session: Session, family_id: int, epoch: int, total: JobSum) -> list[str]:
+def fold(
+    session: Session, family_id: int, epoch: int, job_id: str, total: Stored, *, steps: int, now: datetime
+) -> list[str]:
     """Puts an ended job's sum, durable in its file, in the place of its contributions' files.
 
     The paths that no row names any more: they may be deleted once this is committed. The ledger's rows stay.
     """
     _owned(session, family_id, epoch)
-    rows = ledger_queries.of_job(session, total.job_id)
-    if sum(row.end - row.start for row in rows) != total.steps:
-        raise ValueError(f"the sum of {total.job_id} covers {total.steps} steps, its contributions another number")
-    session.merge(total)
+    rows = ledger_queries.of_job(session, job_id)
+    if sum(row.end - row.start for row in rows) != steps:
+        raise ValueError(f"the sum of {job_id} covers {steps} steps, its contributions another number")
+    session.merge(JobSum(job_id=job_id, family_id=family_id, steps=steps, created_at=now, **vars(total)))
     paths = {row.path for row in rows if row.path is not None}
     for row in rows:
         row.path = None
@@ -247,10 +250,3 @@ def _check_interval(last: Contribution | None, entry: Entry) -> None:
     same_attempt = last is not None and last.attempt == entry.attempt
     if same_attempt and entry.start > reached:
         raise RefusedError("gap", f"steps {reached} to {entry.start} of this attempt are missing: send them first")
-
-
-def _event(session: Session, job: Job, kind: str, *, level: str, message: str, data: Json, now: datetime) -> None:
-    job.event_seq += 1
-    row = {"id": ids.new_id("evt"), "job_id": job.id, "seq": job.event_seq, "type": kind, "level": level}
-    session.add(Event(**row, message=message, data=data, created_at=now))
-    session.flush()

@@ -2,7 +2,7 @@
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.interfaces import ForUpdateParameter
+from sqlalchemy.sql.selectable import ForUpdateParameter
 
 from service.db.models import Contribution, Family, Job
 from service.states import TERMINAL

@@ -5,16 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from service.db.family_queries import FOR_NO_KEY_UPDATE
 from service.db.models import Contribution, Job, JobSum
 from service.states import TERMINAL
 
 _TERMINAL = sorted(str(state) for state in TERMINAL)
-
-
-def locked_job(session: Session, job_id: str) -> Job | None:
-    """The job, fresh, and its row ours until the transaction ends."""
-    return session.get(Job, job_id, with_for_update=FOR_NO_KEY_UPDATE, populate_existing=True)
 
 
 def watermark(session: Session, job_id: str) -> int:
@@ -58,7 +52,8 @@ def foldable(session: Session, family_id: int) -> list[str]:
 
 def named_paths(session: Session, paths: Iterable[str]) -> set[str]:
     """Those of the paths that some contribution still names."""
-    return set(session.scalars(select(Contribution.path).where(Contribution.path.in_(list(paths))))) - {None}
+    named = session.scalars(select(Contribution.path).where(Contribution.path.in_(list(paths))))
+    return {path for path in named if path is not None}
 
 
 def datasets(session: Session, job_ids: Iterable[str]) -> dict[str, str]:

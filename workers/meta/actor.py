@@ -1,0 +1,96 @@
+"""The meta-learner as a named, detached Ray actor: a thin shell around `Learner`, which Ray restarts where it dies.
+
+A restart begins under a new epoch and fills its memory from the database; calls that were under way are sent again by
+Ray, and count once. One that finds a newer epoch than its own ends for good. Exchanges have threads of their own, so
+that they wait for no solve, however many jobs wait in `finalize`.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import TypeVar, cast
+
+import ray
+from ray.actor import exit_actor
+from sqlalchemy.exc import OperationalError
+
+from service.db.session import Database
+from service.learning import StaleEpochError
+from service.settings import Settings
+from service.storage import Storage
+from workers.meta.learner import Learner
+from workers.meta.messages import Exchange, LearnerHandle, actor_name
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+EXCHANGES = 4
+FINALIZES = 64
+DATABASE_WAIT_S = 5.0
+
+
+class FamilyLearner:
+    """See `Learner`: the same methods, with the same promises."""
+
+    def __init__(self, settings: Settings, family_id: int) -> None:
+        self._learner = _when_database_is_there(
+            lambda: Learner(Database(settings.database), Storage(settings.storage), settings, family_id)
+        )
+
+    @ray.method(concurrency_group="exchange")
+    def exchange(
+        self, contribution: bytes | None, token: int, job_id: str, follow: str | None, have_version: int | None
+    ) -> Exchange:
+        return _or_end(lambda: self._learner.exchange(contribution, token, job_id, follow, have_version))
+
+    @ray.method(concurrency_group="finalize")
+    def finalize(self, job_id: str, token: int) -> int | None:
+        return _or_end(lambda: self._learner.finalize(job_id, token))
+
+    def ping(self) -> dict[str, object]:
+        return _or_end(lambda: {**self._learner.ping(), "pid": os.getpid()})
+
+
+def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
+    """The family's meta-learner, made where there is none. Ray must be initialised; nobody else makes one."""
+    actor = ray.remote(FamilyLearner).options(
+        name=actor_name(family_id),
+        namespace=settings.ray_namespace,
+        get_if_exists=True,
+        lifetime="detached",
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        concurrency_groups={"exchange": EXCHANGES, "finalize": FINALIZES},
+    )
+    return cast(LearnerHandle, actor.remote(settings, family_id))
+
+
+def end_learner(settings: Settings, family_id: int) -> None:
+    """Ends the family's meta-learner, if there is one; it comes back from the database when it is made again."""
+    try:
+        actor = ray.get_actor(actor_name(family_id), namespace=settings.ray_namespace)
+    except ValueError:
+        return
+    ray.kill(actor, no_restart=True)
+
+
+def _or_end(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except StaleEpochError as error:
+        logger.warning("this meta-learner ends: %s", error)
+        exit_actor()  # type: ignore[no-untyped-call]
+        raise
+
+
+def _when_database_is_there(build: Callable[[], T]) -> T:
+    """An actor whose constructor fails is dead for good, so a database that is away is waited for."""
+    while True:
+        try:
+            return build()
+        except OperationalError as error:
+            logger.warning("the database is not there, trying again: %s", error)
+            time.sleep(DATABASE_WAIT_S)
