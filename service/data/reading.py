@@ -4,14 +4,18 @@ Both take the same way: sniff the format, read, check, split. `load` then conver
 """
 
 from service.data import builtin
+from service.data.csvs import read_csv
 from service.data.errors import DataError
 from service.data.formats import sniff
+from service.data.images import read_images
 from service.data.info import Arrays, DatasetInfo
 from service.data.limits import DEFAULT, Limits
+from service.data.npz import read_npz
+from service.data.parquet import read_parquet
 from service.data.prepare import Prepared, prepare
-from service.data.raw import RawText
-from service.data.source import Source
-from service.data.text import PreparedText, prepare_text
+from service.data.raw import Raw, RawText
+from service.data.source import BuiltinSource, FileSource, FolderSource, Source
+from service.data.text import PreparedText, prepare_text, read_text
 from service.spec import DatasetOptions, Format, Task
 
 
@@ -29,7 +33,7 @@ def load(source: Source, options: DatasetOptions, task: Task, limits: Limits = D
 
 
 def _prepare(source: Source, options: DatasetOptions, limits: Limits) -> Prepared | PreparedText:
-    if source_is_built_in(source):
+    if isinstance(source, BuiltinSource):
         raw = builtin.read(source)
         form: Format | None = None
         size = len(raw.data) if isinstance(raw, RawText) else raw.train.x.nbytes + raw.train.y.nbytes
@@ -43,3 +47,21 @@ def _prepare(source: Source, options: DatasetOptions, limits: Limits) -> Prepare
     if isinstance(raw, RawText):
         return prepare_text(raw, options, form, size)
     return prepare(raw, options, form, size)
+
+
+def _read(source: FileSource | FolderSource, form: Format, options: DatasetOptions, limits: Limits) -> Raw | RawText:
+    if form == "images":
+        return read_images(source, options, limits)
+    if isinstance(source, FolderSource):
+        raise DataError(
+            f"{source.name} is a folder; {form} is one file: name the file, or leave format out for images."
+        )
+    match form:
+        case "npz":
+            return read_npz(source, options, limits)
+        case "csv":
+            return read_csv(source, options, limits)
+        case "parquet":
+            return read_parquet(source, options, limits)
+        case "text":
+            return read_text(source, limits)
