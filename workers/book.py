@@ -1,4 +1,4 @@
-"""What a runner writes about its attempt: every statement is under its fence (LostLeaseError where that is gone).
+"""What a runner writes about its attempt: every statement is under its fence (LostLease where that is gone).
 
 Checkpoints are stored first, in a thread of their own so that a slow storage costs no heartbeat, and named in the
 database once they are durable, in the order in which they were made.

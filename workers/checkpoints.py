@@ -89,11 +89,16 @@ def load_state(optimizer: torch.optim.Optimizer, data: bytes) -> Position:
     return Position(**document["position"])
 
 
+def position_of(data: bytes) -> Position:
+    """Where the run was that saved this state."""
+    return Position(**_document(data)["position"])
+
+
 def warp_of(data: bytes) -> tuple[int | None, bytes | None]:
     """Version and bytes of the P that was in use when this state was saved."""
     tensors = _load(data, "resume state")
     warp = bytes(tensors["warp"].numpy()) if "warp" in tensors else None
-    return Position(**_document(data)["position"]).warp_version, warp
+    return position_of(data).warp_version, warp
 
 
 def _groups(optimizer: torch.optim.Optimizer, stored: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 TrainingError                known causes; carry category, code and a message that says what to do
 ├── NotFiniteError           the loss or the gradients left the numbers: training diverged
-└── BadInputError            the data, weights or P do not fit the job
+├── BadInputError            the data, weights or P do not fit the job
+└── WorkersLostError         workers died or could not start
 
 Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
 again; the rest is the infrastructure's and is.
@@ -44,6 +45,13 @@ class NotFiniteError(TrainingError):
 
 class BadInputError(TrainingError):
     code = "bad_input"
+
+
+class WorkersLostError(TrainingError):
+    """Workers died or could not start; what they said themselves, if anything, goes before it."""
+
+    code = "worker_failed"
+    category = "infrastructure"
 
 
 OUT_OF_MEMORY = (

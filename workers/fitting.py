@@ -15,7 +15,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from service.spec import JobSpec
 from workers.exchange import Exchange, LearnerExchange, NullExchange
-from workers.failures import Cause, TrainingError, classify
+from workers.failures import Cause, WorkersLostError, classify
 from workers.group import Group
 from workers.mailbox import (
     Ended,
@@ -99,13 +99,6 @@ class OnCluster:
             trainer.fit()
         except TrainingFailedError as error:
             raise WorkersLostError(f"the workers ended: {str(error).splitlines()[0]}") from error
-
-
-class WorkersLostError(TrainingError):
-    """Workers died or could not start; what they said themselves, if anything, goes before it."""
-
-    code = "worker_failed"
-    category = "infrastructure"
 
 
 def _scaling(spec: JobSpec) -> ScalingConfig:

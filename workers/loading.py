@@ -42,7 +42,7 @@ class _Rows:
 
 
 def load(memory: Memory, fence: Fence) -> Plan:
-    """The plan of an attempt. LostLeaseError, BadInputError, or whatever the storage raises."""
+    """The plan of an attempt. LostLease, BadInputError, or whatever the storage raises."""
     with memory.database.read() as session:
         rows = _read(session, fence)
     spec, resolved = rows.claim.spec, rows.claim.resolved

@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar, cast
 
 import ray
-from ray.actor import ActorHandle
 
 from workers.failures import Cause
 from workers.plan import Plan
@@ -19,7 +18,7 @@ from workers.progress import Outcome
 from workers.reporting import Message, Stop
 
 T = TypeVar("T")
-Handle = ActorHandle[Any]
+R = TypeVar("R", covariant=True)
 
 FLUSH_S = 0.1
 """A worker elsewhere sends what it has to tell this often, and hears then whether to stop."""
@@ -101,21 +100,31 @@ class Mailbox:
         self._inbox.tell(stop)
 
 
+class Handle(Protocol):
+    """A mailbox's actor as its callers use it; Ray's own type says nothing of an actor's methods."""
+
+    plan: "_Remote[list[ray.ObjectRef[Plan]]]"
+    post: "_Remote[Stop | None]"
+    drain: "_Remote[list[Note]]"
+    tell: "_Remote[None]"
+
+
+class _Remote(Protocol[R]):
+    def remote(self, *arguments: object) -> "ray.ObjectRef[R]": ...
+
+
 def open_mailbox(plan: Plan) -> Handle:
     """A mailbox that hands out this plan; it ends when the caller's process does."""
-    handle: Handle = ray.remote(Mailbox).options(num_cpus=0).remote([ray.put(plan)])
-    return handle
+    return cast(Handle, ray.remote(Mailbox).options(num_cpus=0).remote([ray.put(plan)]))
 
 
 def read_plan(mailbox: Handle) -> Plan:
-    references: list[ray.ObjectRef[Plan]] = fetch(mailbox.plan.remote())
-    return fetch(references[0])
+    return fetch(fetch(mailbox.plan.remote())[0])
 
 
 def fetch(reference: "ray.ObjectRef[T]") -> T:
     """`ray.get` of one reference, with its type."""
-    value: T = ray.get(reference)
-    return value
+    return ray.get([reference])[0]
 
 
 class MailboxSource:
@@ -125,8 +134,7 @@ class MailboxSource:
         self._mailbox = mailbox
 
     def drain(self) -> list[Note]:
-        notes: list[Note] = fetch(self._mailbox.drain.remote())
-        return notes
+        return fetch(self._mailbox.drain.remote())
 
     def tell(self, stop: Stop) -> None:
         self._mailbox.tell.remote(stop)

@@ -1,7 +1,7 @@
 """The runner's heartbeat: a thread that carries what the loop tells to the book, and what the user wants to the loop.
 
-Whatever goes wrong with the database costs no training: what was told is written with the next beat that succeeds. Only the loss of
-the lease ends the attempt, quietly.
+Whatever goes wrong with the database costs no training: what was told is written with the next beat that succeeds.
+Only the loss of the lease ends the attempt, quietly.
 """
 
 import logging
@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
-from service.attempts import LostLeaseError
+from service.attempts import LostLease
 from workers.mailbox import Ended, Failed, Note, Source
 from workers.reporting import Stop
 
@@ -83,7 +83,7 @@ class Recorder:
             began = time.monotonic()
             try:
                 self._beat()
-            except LostLeaseError as error:
+            except LostLease as error:
                 log.warning("%s: this attempt ends", error)
                 self.lost = True
                 self._tell("lost")
