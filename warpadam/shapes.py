@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 Model = Mapping[str, object]
 """A resolved model."""
@@ -102,7 +103,7 @@ def _mlp(model: Model) -> Iterator[ParameterShape]:
     inputs, outputs = _size(model, "input"), _size(model, "output")
     widths = [inputs, *_sizes(model, "hidden"), outputs]
     last = len(widths) - 2
-    for index, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (n_in, n_out) in enumerate(pairwise(widths)):
         out_role = f"output:{outputs}" if index == last else None
         in_role = f"input:{inputs}" if index == 0 else None
         yield ParameterShape(f"layers.{index}.weight", (n_out, n_in), (out_role, in_role))
@@ -117,7 +118,7 @@ def _convnet(model: Model) -> Iterator[ParameterShape]:
     widths = [image[2], *_sizes(model, "channels")]
     if len(widths) == 1:
         raise ValueError("model.channels of a convnet needs at least one stage")
-    for index, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False)):
+    for index, (n_in, n_out) in enumerate(pairwise(widths)):
         in_role = f"channels:{n_in}" if index == 0 else None
         roles = (None, in_role, f"taps:{kernel * kernel}")
         yield ParameterShape(f"convs.{index}.weight", (n_out, n_in, kernel, kernel), roles)

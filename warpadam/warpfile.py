@@ -43,7 +43,7 @@ class WarpMetadata:
 
 @dataclass(frozen=True)
 class CheckedMatrices:
-    """Matrices that passed `check`. `scaled`: at least one had to be scaled; `orthogonal`: all are, as they are here."""
+    """Matrices that passed `check`. `scaled`: at least one was scaled; `orthogonal`: all are, as they stand here."""
 
     matrices: dict[str, Matrix]
     scaled: bool

@@ -30,7 +30,7 @@ Matrix64 = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Solution:
-    """A P: matrices (float32) and eigenvalues (float64, largest first) by key, and the record under which it is exact."""
+    """A P by key: matrices (float32), eigenvalues (float64, largest first); and the record under which it is exact."""
 
     matrices: dict[str, NDArray[np.float32]]
     eigenvalues: dict[str, Matrix64]

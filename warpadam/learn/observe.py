@@ -58,7 +58,7 @@ class CovarianceObserver:
                 self._skipped += name in self._counted
 
     def take(self) -> tuple[dict[str, Packed], int]:
-        """The packed sum of every key of this rank's share and the number of gradients left out, since the last take."""
+        """The packed sum of each key in this rank's share, and the number of gradients left out, since last time."""
         sums = {key: pack(self._sums[key].cpu().numpy() if key in self._sums else _nothing(key)) for key in self.keys}
         skipped = self._skipped
         self._sums, self._skipped = {}, 0

@@ -24,7 +24,7 @@ class ContributionError(ValueError):
 
 
 def pack(matrix: NDArray[np.float64]) -> Packed:
-    """The upper triangle of a symmetric (n, n) matrix, row by row, as int64 at SCALE: n(n+1)/2 numbers, rounded once."""
+    """The upper triangle of a symmetric (n, n) matrix, row by row: n(n+1)/2 int64 at SCALE, rounded once."""
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise ContributionError("bad_shape", f"statistics are square matrices, not of shape {matrix.shape}")
     triangle = matrix[np.triu_indices(len(matrix))].astype(np.float64)

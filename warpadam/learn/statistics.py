@@ -47,7 +47,7 @@ Interval = tuple[int, int, str]
 
 @dataclass(frozen=True, eq=False)
 class Contribution:
-    """What one job attempt saw in the steps [start, end). `skipped` gradients were zero or not finite, and added nothing."""
+    """What one job attempt saw in the steps [start, end). `skipped` gradients, zero or not finite, added nothing."""
 
     rule: str
     job: str
