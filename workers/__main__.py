@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 
 from service.db.session import Database
 from service.settings import Settings
 from workers.cluster import RayPool
 from workers.dispatcher import Dispatcher
 from workers.launchers import Launcher, ProcessLauncher
-from workers.meta.actor import ensure_learner
+from workers.meta.actor import end_learner, ensure_learner
 from workers.ray_jobs import RayJobsLauncher
 
 
@@ -42,7 +43,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     database = Database(settings.database)
-    pool = RayPool(settings, lambda family: ensure_learner(settings, family))
+    pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
     Dispatcher(settings, database, launcher, pool).run(stop)
     pool.close()
     database.dispose()

@@ -49,10 +49,13 @@ class Pool(Protocol):
 class RayPool:
     """Joins the cluster at `settings.ray_address`, and stays joined."""
 
-    def __init__(self, settings: Settings, ensure_learner: Callable[[int], object]) -> None:
-        """`ensure_learner(family_id)`: makes the family's actor where there is none, and returns at once."""
+    def __init__(
+        self, settings: Settings, ensure_learner: Callable[[int], object], end_learner: Callable[[int], object]
+    ) -> None:
+        """Both take a family's id; `ensure_learner` makes its actor where there is none. Neither waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
+        self._end_learner = end_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
@@ -151,15 +154,6 @@ class RayPool:
                 self._ensured[family] = now
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
+            log.info("ended the idle meta-learner of family %d", family)
             del self._last_active[family]
             self._ensured.pop(family, None)
-
-    def _end_learner(self, family: int) -> None:
-        import ray
-
-        try:
-            actor = ray.get_actor(f"learner-{family}", namespace=self._settings.ray_namespace)
-        except ValueError:
-            return
-        ray.kill(actor, no_restart=True)
-        log.info("ended the idle meta-learner of family %d", family)
