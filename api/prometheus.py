@@ -71,7 +71,7 @@ def _state(session: Session) -> CollectorRegistry:
 
 
 def _cluster(session: Session, registry: CollectorRegistry) -> None:
-    seen = cluster.read(session)
+    seen = cluster.seen(session)
     for name, value in (
         ("cpus", seen.cpus),
         ("gpus", seen.gpus),

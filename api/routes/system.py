@@ -19,7 +19,7 @@ DISPATCHER_SILENT_AFTER = timedelta(seconds=15)
 @router.get("/v1/cluster")
 def get_cluster(session: ReadSession) -> Cluster:
     """The cluster as the dispatcher last saw it, and the queue as it is now."""
-    return Cluster.of(cluster.read(session))
+    return Cluster.of(cluster.seen(session))
 
 
 @router.get("/healthz")
@@ -43,7 +43,7 @@ def _checks(services: Services) -> dict[str, Check]:
     try:
         with services.database.read() as session:
             session.execute(text("SELECT 1"))
-            state = cluster.read(session)
+            state = cluster.seen(session)
     except SQLAlchemyError:
         return {"database": Check(ok=False, message="does not answer, or has not been upgraded")}
     checks = {"database": Check(ok=True, message="answers")}
