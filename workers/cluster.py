@@ -135,7 +135,10 @@ class RayPool:
             if node["Alive"]
         )
         self._view = View(nodes, connected=True, error=None)
-        self._tend_learners(time.monotonic())
+        try:
+            self._tend_learners(time.monotonic())
+        except Exception:  # the cluster is there all the same; jobs wait for their learner, and it is tried again
+            log.exception("a meta-learner could not be made or ended")
 
     def _adopt_learners(self) -> None:
         """Learners that an earlier dispatcher made become idle from now on, unless wanted."""
@@ -150,8 +153,8 @@ class RayPool:
         for family in self._wanted:
             self._last_active[family] = now
             if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
-                self._ensure_learner(family)
                 self._ensured[family] = now
+                self._ensure_learner(family)
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
             log.info("ended the idle meta-learner of family %d", family)
