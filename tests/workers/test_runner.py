@@ -82,7 +82,7 @@ def test_cancel_ends_it(house: House) -> None:
 
 def test_pause_saves_and_the_next_attempt_goes_on(on_sqlite: House) -> None:
     house = on_sqlite
-    fence = house.start(training={"steps": 3000, "eval_every": 0, "checkpoint_every": 0})
+    fence = house.start(training={"steps": 900, "eval_every": 0, "checkpoint_every": 0})
     job = fence.job_id
     during(Runner(house.memory, fence), house, job, lambda: house.pause(job))
     assert house.job(job).state == JobState.PAUSED
@@ -93,8 +93,8 @@ def test_pause_saves_and_the_next_attempt_goes_on(on_sqlite: House) -> None:
     assert Runner(house.memory, again).run() == RECORDED
     assert house.job(job).state == JobState.SUCCEEDED
     steps = [step for step, _ in house.points(job, "lr")]
-    assert steps[-1] == 3000
-    assert 0 < reached < 3000
+    assert steps[-1] == 900
+    assert 0 < reached < 900
 
 
 def test_an_attempt_that_lost_its_lease_ends_quietly(house: House) -> None:
