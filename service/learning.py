@@ -98,6 +98,8 @@ class Draft:
     sha256: str
     size: int
     eigenvalues_sha256: str | None
+    comparison: Json | None = None
+    """What it was compared with, and whether it `won`: what `guarded` promotion asks for."""
 
 
 def claim_epoch(session: Session, family_id: int, *, now: datetime) -> int:

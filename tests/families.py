@@ -29,9 +29,7 @@ class Running:
 
 def make_family(database: Database, name: str = "patches", promotion: str = "latest") -> Family:
     now = clock.now()
-    return database.write(
-        lambda session: families.create(session, "default", name, promotion=promotion, now=now)
-    )
+    return database.write(lambda session: families.create(session, "default", name, promotion=promotion, now=now))
 
 
 def make_job(database: Database, family: Family, state: JobState = JobState.RUNNING) -> Running:
@@ -97,7 +95,14 @@ def sums(steps: int, seed: int = 0) -> dict[str, Packed]:
 
 
 def contribution(
-    job: Running, start: int, end: int, *, sequence: int = 0, attempt: int = 1, seed: int | None = None, **fields: object
+    job: Running,
+    start: int,
+    end: int,
+    *,
+    sequence: int = 0,
+    attempt: int = 1,
+    seed: int | None = None,
+    **fields: object,
 ) -> Contribution:
     values = {
         "rule": "covariance",

@@ -1,6 +1,6 @@
 """INSERT that leaves an existing row alone: two processes that make the same thing at once both find it made."""
 
-from sqlalchemy import CursorResult
+from sqlalchemy import inspect
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -13,6 +13,6 @@ def insert_new(session: Session, model: type[Base], **values: object) -> bool:
     On PostgreSQL it waits for a concurrent insertion of the same key to end, and then sees its row.
     """
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    result = session.execute(dialect.insert(model).values(**values).on_conflict_do_nothing())
-    assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    key = inspect(model).primary_key
+    statement = dialect.insert(model).values(**values).on_conflict_do_nothing().returning(*key)
+    return session.execute(statement).first() is not None

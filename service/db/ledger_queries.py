@@ -59,4 +59,4 @@ def named_paths(session: Session, paths: Iterable[str]) -> set[str]:
 def datasets(session: Session, job_ids: Iterable[str]) -> dict[str, str]:
     """Job id → dataset id."""
     rows = session.execute(select(Job.id, Job.dataset_id).where(Job.id.in_(list(job_ids))))
-    return dict(rows.tuples().all())
+    return dict(iter(rows))

@@ -4,6 +4,7 @@ import hashlib
 
 import pytest
 from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
 
 from service import blobs
 from service.db.models import BlobPiece
@@ -12,13 +13,6 @@ from service.errors import NotFound, ServiceError
 
 PIECE = blobs.PIECE_BYTES
 BIG = bytes(range(256)) * (PIECE // 256) * 2 + b"the end"
-
-
-@pytest.fixture
-def database(database_url: str):
-    database = Database(database_url)
-    yield database
-    database.dispose()
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"y" * PIECE, BIG])
@@ -41,7 +35,7 @@ def test_pieces_are_at_most_a_mebibyte_and_each_has_a_transaction(database: Data
 def test_putting_again_changes_nothing_and_completes_what_was_begun(database: Database) -> None:
     sha256 = blobs.store(database, BIG)
 
-    def lose_last_piece(session):
+    def lose_last_piece(session: Session) -> None:
         session.delete(session.get_one(BlobPiece, (sha256, 2)))
 
     database.write(lose_last_piece)

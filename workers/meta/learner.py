@@ -47,7 +47,7 @@ class Learner:
         self._publisher = Publisher(
             self._snapshot,
             self._publish,
-            self._fold_ended,
+            self.fold_ended,
             every_s=settings.publish_every_s,
             published=_contained(ledger.newest),
             age_s=float("inf") if ledger.newest is None else _age_s(ledger.newest),
@@ -205,7 +205,7 @@ class Learner:
             lambda session: learning.publish(session, self._family_id, self._epoch, draft, now=clock.now())
         )
 
-    def _fold_ended(self) -> None:
+    def fold_ended(self) -> None:
         """In the publisher's thread: jobs that have ended and are wholly in the newest version become one sum each."""
         with self._database.read() as session:
             ended = learning.foldable(session, self._family_id)
