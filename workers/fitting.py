@@ -4,6 +4,7 @@ Both run the same `work`. A worker in this process needs no cluster to start and
 one worker without a GPU. A group takes its plan from a mailbox and loses sight of the service's settings first.
 """
 
+import logging
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,6 +70,7 @@ class InProcess:
         def loop() -> None:
             work(self._plan, Group(), self._inbox, exchange_for(self._plan, self._namespace))
 
+        logging.getLogger("ray.train").setLevel(logging.WARNING)  # it announces at each start that this is no cluster
         TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
 
 

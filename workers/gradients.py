@@ -55,7 +55,8 @@ class Gradients:
 
     def reduce(self, loss: Tensor, *, stop: bool, sync: bool, warp: bool) -> Signals:
         """Sums gradients and signals over the ranks. `loss`: this rank's part of the mean, detached."""
-        self._signals.copy_(torch.stack([loss, *torch.tensor([stop, sync, warp], device=loss.device)]))
+        self._signals.copy_(torch.tensor([0.0, stop, sync, warp]))
+        self._signals[0].copy_(loss)
         self._group.sum(self._buffer)
         norm = torch.linalg.vector_norm(self._flat)
         values = torch.cat([norm[None], self._signals]).tolist()

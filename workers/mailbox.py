@@ -18,7 +18,7 @@ from workers.progress import Outcome
 from workers.reporting import Message, Stop
 
 T = TypeVar("T")
-R = TypeVar("R", covariant=True)
+R = TypeVar("R")
 
 FLUSH_S = 0.1
 """A worker elsewhere sends what it has to tell this often, and hears then whether to stop."""
