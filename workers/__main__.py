@@ -40,11 +40,15 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+
+    def listen() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+
+    listen()
     database = Database(settings.database)
     pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
-    Dispatcher(settings, database, launcher, pool).run(stop)
+    Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
     database.dispose()
     return 0

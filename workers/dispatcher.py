@@ -13,7 +13,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
@@ -66,11 +66,16 @@ class Dispatcher:
         """Attempts whose program is watched."""
         return list(self._running.values())
 
-    def run(self, stop: threading.Event) -> None:
-        """Looks every `poll_s` until `stop`, then ends what has to end with it. Database trouble is waited out."""
+    def run(self, stop: threading.Event, listen: Callable[[], None] = lambda: None) -> None:
+        """Looks every `poll_s` until `stop`, then ends what has to end with it. Database trouble is waited out.
+
+        `listen` is called at each look: joining Ray takes SIGTERM away, in whatever thread, and only the main thread
+        can take it back.
+        """
         failures = 0
         self._adopt_when_possible(stop)
         while not stop.is_set():
+            listen()
             try:
                 self.step()
                 failures = 0
