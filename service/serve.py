@@ -54,6 +54,8 @@ def serve(settings: Settings, options: Options) -> None:
     logs.mkdir(parents=True, exist_ok=True)
     with data_folder(settings.data_dir) as lock:
         settings = settings.model_copy(update={"port": choose_port(settings.host, settings.port)})
+        state = settings.data_dir / "service.json"
+        state.unlink(missing_ok=True)  # of a service that was killed
         upgrade(settings.database)
         ray_port = free_port()
         mark = secrets.token_hex(8)
@@ -62,7 +64,6 @@ def serve(settings: Settings, options: Options) -> None:
         supervisor = Supervisor(children, mark=mark, folder=folder, lock=lock)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: supervisor.stop.set())
-        state = settings.data_dir / "service.json"
         try:
             if _wait_ready(settings, supervisor):
                 _announce(settings, f"127.0.0.1:{ray_port}", state)

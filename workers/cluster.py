@@ -24,7 +24,7 @@ _LOOK_S = 1.0
 _ENSURE_S = 5.0
 _SILENT_LOOKS = 3
 """So many silent looks in a row mean that the head is lost."""
-_FIRST_WAIT_S, _LAST_WAIT_S = 0.25, 10.0
+_FIRST_WAIT_S, _LAST_WAIT_S = 0.25, 3.0
 
 
 @dataclass(frozen=True, slots=True)
