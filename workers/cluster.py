@@ -2,8 +2,8 @@
 
 All calls to Ray are made by one thread of its own, because a call to a lost head blocks; the dispatcher only reads the
 last view. A driver that loses its head for a minute is killed by Ray, so the thread asks the head's port first, and
-where that stays silent it leaves Ray and joins again with backoff. `ray.init` replaces the process's handler of SIGTERM:
-the main thread installs its own again and again (`Dispatcher.run`).
+where that stays silent it leaves Ray and joins again with backoff. `ray.init` replaces the process's handler of
+SIGTERM: the main thread installs its own again and again (`Dispatcher.run`).
 """
 
 import logging

@@ -92,13 +92,14 @@ class _Program:
 
     pid: int
     child: subprocess.Popen[bytes] | None
+    command: Sequence[str]
     code: int | None = None
 
     def runs(self) -> bool:
         if self.child is not None:
             self.code = self.child.poll()
             return self.code is None
-        return is_runner(self.pid)
+        return is_runner(self.pid, self.command)
 
 
 @dataclass
@@ -110,12 +111,12 @@ class _Warm:
     log_file: Path
 
 
-def is_runner(pid: int) -> bool:
-    """Whether a living process with this pid leads a group and is a runner; a pid alone may have been used again."""
+def is_runner(pid: int, command: Sequence[str]) -> bool:
+    """Whether a living process with this pid leads a group and runs `command`; a pid alone may have been used again."""
     with suppress(psutil.Error, OSError):
         process = psutil.Process(pid)
         if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(pid) == pid:
-            return any("runner" in argument for argument in process.cmdline())
+            return process.cmdline()[1 : len(command)] == list(command[1:])
     return False
 
 
@@ -138,13 +139,15 @@ class ProcessLauncher:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        for left in self.folder.glob("warm-*.log"):
+            left.unlink()
 
     def launch(self, launch: Launch) -> int | None:
         known = self._programs.get(launch.submission_id)
         if known is not None:
             return known.pid
         child = self._hand_over(launch) or self._start(launch)
-        self._programs[launch.submission_id] = _Program(child.pid, child)
+        self._programs[launch.submission_id] = _Program(child.pid, child, self.command)
         return child.pid
 
     def _start(self, launch: Launch) -> subprocess.Popen[bytes]:
@@ -191,9 +194,9 @@ class ProcessLauncher:
         return warm.child
 
     def adopt(self, launch: Launch, pid: int | None) -> bool:
-        if pid is None or not is_runner(pid):
+        if pid is None or not is_runner(pid, self.command):
             return False
-        self._programs[launch.submission_id] = _Program(pid, None)
+        self._programs[launch.submission_id] = _Program(pid, None, self.command)
         return True
 
     def ended(self) -> list[Ended]:

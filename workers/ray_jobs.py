@@ -42,7 +42,7 @@ class RayJobsLauncher:
         if self._connected is None:
             try:
                 self._connected = JobSubmissionClient(self.url)
-            except (ConnectionError, RuntimeError) as error:
+            except (OSError, RuntimeError) as error:
                 raise LaunchError(f"Ray's Jobs API at {self.url} does not answer: {error}") from error
         return self._connected
 
@@ -57,7 +57,7 @@ class RayJobsLauncher:
                 runtime_env={"env_vars": {**self.environment, **stopping}},
                 metadata={"job": launch.job_id, "attempt": str(launch.attempt)},
             )
-        except (ConnectionError, RuntimeError) as error:
+        except (OSError, RuntimeError) as error:
             if not self._exists(client, launch.submission_id):
                 raise LaunchError(f"Ray's Jobs API did not take {launch.submission_id}: {error}") from error
             log.info("%s had been submitted already", launch.submission_id)
@@ -67,7 +67,7 @@ class RayJobsLauncher:
     def _exists(self, client: JobSubmissionClient, submission_id: str) -> bool:
         try:
             client.get_job_info(submission_id)
-        except (ConnectionError, RuntimeError):
+        except (OSError, RuntimeError):
             return False
         return True
 
@@ -81,7 +81,7 @@ class RayJobsLauncher:
         self._looked = time.monotonic()
         try:
             jobs = self.client().list_jobs()
-        except (ConnectionError, RuntimeError, LaunchError) as error:
+        except (OSError, RuntimeError, LaunchError) as error:
             log.warning("Ray's Jobs API at %s does not answer: %s", self.url, error)
             self._connected = None
             return []
@@ -93,7 +93,7 @@ class RayJobsLauncher:
         self._known.discard(submission_id)
         try:
             self.client().stop_job(submission_id)
-        except (ConnectionError, RuntimeError, LaunchError) as error:
+        except (OSError, RuntimeError, LaunchError) as error:
             log.warning("Ray's Jobs API did not stop %s: %s", submission_id, error)
 
     def tend(self, *, connected: bool, may_start: bool) -> None:

@@ -98,6 +98,7 @@ def served(short_tmp_path: Path) -> Iterator[Served]:
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(480)  # on a machine that does other things too
 def test_a_job_end_to_end_and_every_part_killed_once(served: Served) -> None:
     first = served.ends(served.submit())
     assert first["state"] == "succeeded", first

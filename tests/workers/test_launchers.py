@@ -1,4 +1,4 @@
-"""The contract of every launcher, and what only child processes do. Programs are real: `child_runner.py` beside this."""
+"""The contract of every launcher, and what only child processes do. Programs are real: child_runner.py."""
 
 import os
 import shutil
