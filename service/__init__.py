@@ -1,1 +1,1 @@
-"""Rules and memory: what a job, a family, a dataset and a version are, and where they are kept. No web, Ray or torch."""
+"""Rules and memory: what jobs, families, datasets and versions are, and where they are kept. No web, Ray or torch."""

@@ -32,10 +32,10 @@ def later(seconds: float) -> datetime:
     return NOW + timedelta(seconds=seconds)
 
 
-def table(columns: int = 4, targets: int = 1, rows: int = 80, **fields: Any) -> DatasetInfo:
+def table(width: int = 4, targets: int = 1, rows: int = 80, **fields: Any) -> DatasetInfo:
     """A table of numbers whose targets are values."""
     target = {"kind": "values", "kinds": ["values"], "shape": [targets], "dtype": "float32"}
-    given = {"input": {"shape": [columns], "dtype": "float32"}, "target": target, **fields}
+    given = {"input": {"shape": [width], "dtype": "float32"}, "target": target, **fields}
     return DatasetInfo.model_validate({"kind": "table", "train": rows, "val": 20, "size_bytes": 1000, **given})
 
 

@@ -1,9 +1,11 @@
 """The table of transitions, as the contract has it, and the gate that keeps it."""
 
 import pytest
+from sqlalchemy.orm import Session
 
 from service import gate
 from service.db import job_queries
+from service.db.models import Job
 from service.errors import InvalidState
 from service.states import ALLOWED, TERMINAL, JobState, check
 from tests.service.kit import NOW, Bench
@@ -62,10 +64,11 @@ def test_a_refused_move_changes_nothing(bench: Bench) -> None:
     assert bench.path(job_id) == ["queued"]
 
 
-def _force(session, job_id, state):  # type: ignore[no-untyped-def]
+def _force(session: Session, job_id: str, state: JobState) -> None:
+    session.get_one(Job, job_id).state = state
+
+
+def _move(session: Session, job_id: str, state: JobState) -> None:
     job = job_queries.locked(session, job_id)
-    job.state = state
-
-
-def _move(session, job_id, state):  # type: ignore[no-untyped-def]
-    gate.change_state(session, job_queries.locked(session, job_id), state, "why", now=NOW)
+    assert job is not None
+    gate.change_state(session, job, state, "why", now=NOW)

@@ -15,6 +15,7 @@ from warpadam import shapes
 
 LM = {"task": "language_modeling", "model": TRANSFORMER}
 CLASSIFY = {"task": "classification"}
+MLP = {"arch": "mlp", "hidden": [8], "activation": "relu"}
 
 
 def resolved(job: Job) -> Resolved:
@@ -54,7 +55,7 @@ def checkpoint(bench: Bench, model: dict[str, object] | None) -> str:
 @pytest.mark.parametrize(
     ("info", "fields", "model"),
     [
-        (table(4, 2), {}, {"arch": "mlp", "hidden": [8], "activation": "relu", "input": 4, "output": 2}),
+        (table(4, 2), {}, {**MLP, "input": 4, "output": 2}),
         (
             classes(["a", "b", "c"]),
             CLASSIFY,
