@@ -56,7 +56,8 @@ class FamilyLearner:
 def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
     """The family's meta-learner, made where there is none. Ray must be initialised; nobody else makes one."""
     groups = {"exchange": EXCHANGES, "finalize": FINALIZES}
-    actor = ray.remote(concurrency_groups=groups)(FamilyLearner).options(
+    remote = ray.remote(concurrency_groups=groups)  # type: ignore[call-overload]  # its types do not know the option
+    actor = remote(FamilyLearner).options(
         name=actor_name(family_id),
         namespace=settings.ray_namespace,
         get_if_exists=True,
