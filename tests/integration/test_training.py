@@ -30,7 +30,9 @@ def house(sqlite_url: str, ray_connection: str, tmp_path: Path) -> Iterator[Hous
 def contribute(house: House, workers: int) -> str:
     """Runs a contributing job to its end, with its family's meta-learner; the job's id."""
     fence = house.start(
-        training=TRAINING, optimizer={"learn": "covariance"}, resources={"workers": workers, "cpus_per_worker": 0.5}
+        training=TRAINING,
+        optimizer={"learn": "covariance", "warp": "none"},
+        resources={"workers": workers, "cpus_per_worker": 0.5},
     )
     family = house.job(fence.job_id).family_id
     ensure_learner(house.memory.settings, family)
