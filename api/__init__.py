@@ -1,1 +1,1 @@
-"""The HTTP edge: routes, dependencies, the one map from errors to HTTP, the web page. It decides nothing: service/ does."""
+"""The HTTP edge: routes, dependencies, the map from errors to HTTP, the web page. It decides nothing; service/ does."""

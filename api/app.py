@@ -10,7 +10,7 @@ from api import errors
 from api.deps import Services, refuse_unknown, refuse_unstorable
 from api.guard import Guard, check_bind
 from api.prometheus import CountRequests, Telemetry
-from api.routes import checkpoints, datasets, families, jobs, records, system, warps, web
+from api.routes import checkpoints, datasets, families, jobs, logs, records, system, warps, web
 from api.schemas.common import Problem
 from service.db.session import Database
 from service.settings import Settings
@@ -50,7 +50,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     )
     telemetry = Telemetry()
     app.state.services, app.state.telemetry = services, telemetry
-    for module in (jobs, records, checkpoints, datasets, families, warps, system, web):
+    for module in (jobs, records, logs, checkpoints, datasets, families, warps, system, web):
         app.include_router(module.router)
     app.state.query_names = _query_names(app)
     errors.install(app)

@@ -71,7 +71,7 @@ async def refuse_unknown(request: Request) -> None:
 
 
 async def refuse_unstorable(request: Request) -> None:
-    """Raises InvalidRequest for text with U+0000 (PostgreSQL cannot store it) or half a surrogate pair (UTF-8 cannot)."""
+    """InvalidRequest for text with U+0000 (PostgreSQL cannot hold it) or half a surrogate pair (UTF-8 cannot)."""
     texts: list[str] = [request.url.path, unquote(request.url.query)]
     is_json = request.headers.get("content-type", "").startswith("application/json")
     if is_json and _SUSPECT.search(await request.body()):

@@ -46,7 +46,7 @@ class Once:
     key: str | None
 
     def write(self, fingerprint: object, work: Callable[[Session], Made]) -> Response:
-        """Runs `work` in one transaction and answers with what it made; `fingerprint` is the request, as JSON-able data.
+        """Runs `work` in one transaction and answers with what it made; `fingerprint` is the request, JSON-able.
 
         Raises IdempotencyMismatch for a key that was used with another request, and IdempotencyInFlight while the first
         one with the key runs.

@@ -15,6 +15,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 POLL_S = 0.3
 HEARTBEAT_S = 15
+GRACE_S = 1
+"""Seconds that a stream gets to end properly when the server shuts down."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,22 @@ WantsStream = Annotated[bool, Depends(wants_stream)]
 
 def stream(read: Callable[[int], Sequence[Item]], after: int) -> EventSourceResponse:
     """Streams what `read(cursor)` finds from the cursor `after` on; `read` runs in a worker thread."""
-    return EventSourceResponse(_poll(read, after), ping=HEARTBEAT_S, ping_message_factory=_heartbeat, sep="\n")
+    stopping = anyio.Event()
+    return EventSourceResponse(
+        _poll(read, after, stopping),
+        ping=HEARTBEAT_S,
+        ping_message_factory=_heartbeat,
+        sep="\n",
+        shutdown_event=stopping,
+        shutdown_grace_period=GRACE_S,
+    )
 
 
-async def _poll(read: Callable[[int], Sequence[Item]], cursor: int) -> AsyncIterator[ServerSentEvent]:
+async def _poll(
+    read: Callable[[int], Sequence[Item]], cursor: int, stopping: anyio.Event
+) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(comment="connected", sep="\n")
-    while True:
+    while not stopping.is_set():
         items = await anyio.to_thread.run_sync(read, cursor)
         for item in items:
             yield ServerSentEvent(data=item.data, event=item.type, id=item.id, sep="\n")
@@ -51,7 +63,8 @@ async def _poll(read: Callable[[int], Sequence[Item]], cursor: int) -> AsyncIter
                 return
             cursor = item.cursor
         if not items:
-            await anyio.sleep(POLL_S)
+            with anyio.move_on_after(POLL_S):
+                await stopping.wait()
 
 
 def _heartbeat() -> ServerSentEvent:

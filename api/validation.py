@@ -52,10 +52,9 @@ def _read(item: Mapping[str, Any], body: object) -> _Mistake:
         is_last = position == len(parts) - 1
         if source != "body" or (is_last and item["type"] == "missing"):
             path.append(str(part))
-        elif isinstance(value, dict) and part in value:
-            path.append(str(part))
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        elif (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
             path.append(str(part))
             value = value[part]
         elif part != "[key]":
@@ -66,12 +65,17 @@ def _read(item: Mapping[str, Any], body: object) -> _Mistake:
 
 
 def _most_likely(mistakes: list[_Mistake]) -> list[_Mistake]:
-    """Of each field with several kinds, the mistakes of the kind that fits best: the right type, the fewest mistakes."""
+    """Of each field with several kinds, the mistakes of the kind that fits best: right type, fewest mistakes."""
     kept = [m for m in mistakes if m.union is None]
     fields: dict[tuple[str, ...], dict[str, list[_Mistake]]] = defaultdict(lambda: defaultdict(list))
     for mistake in mistakes:
         if mistake.union is not None:
             fields[mistake.union][mistake.kind].append(mistake)
     for kinds in fields.values():
-        kept += min(kinds.values(), key=lambda of_kind: (any(m.is_wrong_kind for m in of_kind), len(of_kind)))
+        likely: list[_Mistake] = min(kinds.values(), key=_unlikely)
+        kept += likely
     return kept
+
+
+def _unlikely(of_one_kind: list[_Mistake]) -> tuple[bool, int]:
+    return any(each.is_wrong_kind for each in of_one_kind), len(of_one_kind)

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Response
+from sqlalchemy.orm import Session
 
 from api.deps import PROJECT, PageDep, ReadSession, ServicesDep
 from api.etags import expected_version
@@ -19,7 +20,6 @@ from api.schemas.families import (
 )
 from service import aliases, clock, families, ledger
 from service.db.models import Family as FamilyRow
-from sqlalchemy.orm import Session
 
 router = APIRouter(prefix="/v1/families", tags=["families"])
 

@@ -51,9 +51,7 @@ def _checks(services: Services) -> dict[str, Check]:
         silent = Check(ok=False, message="no dispatcher has been seen")
         return {**checks, "dispatcher": silent, "ray": Check(ok=False, message="not seen yet")}
     age = clock.now() - state.at
-    checks["dispatcher"] = Check(
-        ok=age < DISPATCHER_SILENT_AFTER, message=f"last seen {age.total_seconds():.1f} s ago"
-    )
+    checks["dispatcher"] = Check(ok=age < DISPATCHER_SILENT_AFTER, message=f"last seen {age.total_seconds():.1f} s ago")
     alive = sum(node.alive for node in state.nodes)
     checks["ray"] = Check(ok=alive > 0, message=f"{alive} nodes alive when last seen")
     return checks

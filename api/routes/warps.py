@@ -73,9 +73,7 @@ def get_warp(session: ReadSession, family: str, which: Which) -> WarpVersion:
 
 @router.head("/{which}/content", include_in_schema=False)
 @router.get("/{which}/content", response_class=Response)
-def warp_content(
-    request: Request, session: ReadSession, services: ServicesDep, family: str, which: Which
-) -> Response:
+def warp_content(request: Request, session: ReadSession, services: ServicesDep, family: str, which: Which) -> Response:
     """P as safetensors, with a strong ETag; ranges are served."""
     row = _resolve(session, family, which)
     found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")

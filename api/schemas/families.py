@@ -58,9 +58,7 @@ class Family(Answer):
 
     @classmethod
     def of(cls, row: models.Family, status: FamilyStatus) -> "Family":
-        learner = Learner(
-            accepted=status.accepted, refused=status.refused, pending=status.pending, epoch=status.epoch
-        )
+        learner = Learner(accepted=status.accepted, refused=status.refused, pending=status.pending, epoch=status.epoch)
         return cls.model_validate(
             {
                 "name": row.name,

@@ -3,14 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
 from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.jobs import Warning
+from service.logs import Line
 from service.metrics import Point
 
-_SPEC = {
+_SPEC: dict[str, JsonValue] = {
     "family": "patches",
     "dataset": {"id": "ds_01kq3v5n8w6y2d4f7h9k1m3p5r"},
     "task": "regression",
@@ -124,9 +125,7 @@ class Job(Answer):
     failure: Failure | None
 
     @classmethod
-    def of(
-        cls, row: models.Job, transitions: Sequence[models.Transition], attempts: Sequence[models.Attempt]
-    ) -> "Job":
+    def of(cls, row: models.Job, transitions: Sequence[models.Transition], attempts: Sequence[models.Attempt]) -> "Job":
         return cls(
             id=row.id,
             spec=row.spec,
@@ -248,3 +247,16 @@ class Checkpoint(Answer):
             size=row.size,
             created_at=row.created_at,
         )
+
+
+class LogLine(Answer):
+    """A line that an attempt printed."""
+
+    id: str
+    object: Literal["log"] = "log"
+    attempt: int
+    message: str
+
+    @classmethod
+    def of(cls, line: Line) -> "LogLine":
+        return cls(id=str(line.position), attempt=line.attempt, message=line.text)

@@ -1,6 +1,7 @@
 """The real app on a real database (each kind) and a real storage; only Ray and the dispatcher are absent."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,41 +10,46 @@ from starlette.testclient import TestClient
 
 from api.app import create_app
 from api.deps import Services
+from service.db.session import Database
 from service.settings import Settings
+from service.storage import Storage
 
 BASE_URL = "http://localhost:8000"
+MAX_UPLOAD_BYTES = 4_000_000
 
 
-@pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> Settings:
-    roots = tmp_path / "roots"
+@pytest.fixture(scope="session")
+def built_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    """Building the app costs a quarter of a second, so it is built once; each test puts its own services into it."""
+    return create_app(Settings(data_dir=tmp_path_factory.mktemp("api"), max_upload_bytes=MAX_UPLOAD_BYTES))
+
+
+@contextmanager
+def serving(app: FastAPI, url: str, folder: Path) -> Iterator[Services]:
+    roots = folder / "roots"
     roots.mkdir()
-    return Settings(data_dir=tmp_path, database_url=database_url, data_roots=(roots,), max_upload_bytes=4_000_000)
+    settings = Settings(data_dir=folder, database_url=url, data_roots=(roots,), max_upload_bytes=MAX_UPLOAD_BYTES)
+    services = Services(settings, Database(settings.database), Storage(settings.storage))
+    app.state.services = services
+    yield services
+    services.database.dispose()
 
 
 @pytest.fixture
-def app(settings: Settings) -> Iterator[FastAPI]:
-    app = create_app(settings)
-    yield app
-    app.state.services.database.dispose()
+def services(built_app: FastAPI, database_url: str, tmp_path: Path) -> Iterator[Services]:
+    """What the app of `client` works with."""
+    with serving(built_app, database_url, tmp_path) as services:
+        yield services
 
 
 @pytest.fixture
-def services(app: FastAPI) -> Services:
-    services: Services = app.state.services
-    return services
-
-
-@pytest.fixture
-def client(app: FastAPI) -> Iterator[TestClient]:
+def client(built_app: FastAPI, services: Services) -> TestClient:
     """Talks to the app as a browser on the same machine would; a defect answers 500 instead of raising."""
-    with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
-        yield client
+    return TestClient(built_app, base_url=BASE_URL, raise_server_exceptions=False)
 
 
 @pytest.fixture
-def plain_client(sqlite_url: str, tmp_path: Path) -> Iterator[TestClient]:
-    """On SQLite only, for what never reaches the database."""
-    app = create_app(Settings(data_dir=tmp_path, database_url=sqlite_url, max_upload_bytes=4_000_000))
-    with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as client:
-        yield client
+def plain_client(built_app: FastAPI, sqlite_url: str, tmp_path: Path) -> Iterator[TestClient]:
+    """On SQLite only, for what hardly reaches the database."""
+    with serving(built_app, sqlite_url, tmp_path):
+        yield TestClient(built_app, base_url=BASE_URL, raise_server_exceptions=False)

@@ -25,11 +25,11 @@ def npz(rows: int = 40, columns: int = 4, outputs: int = 2, seed: int = 0) -> by
     return file.getvalue()
 
 
-def spec(dataset: str, **changes: Any) -> dict[str, Any]:
+def spec(dataset_id: str, **changes: Any) -> dict[str, Any]:
     """A small regression."""
     return {
         "family": "patches",
-        "dataset": {"id": dataset},
+        "dataset": {"id": dataset_id},
         "task": "regression",
         "model": {"arch": "mlp", "hidden": [8]},
         "training": {"steps": 10, "batch_size": 8},

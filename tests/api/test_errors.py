@@ -88,7 +88,10 @@ def test_a_defect_answers_500_without_its_inside(plain_client: TestClient) -> No
         raise RuntimeError("the secret inside")
 
     app.add_api_route("/broken", broken)
-    answer = plain_client.get("/broken")
+    try:
+        answer = plain_client.get("/broken")
+    finally:
+        app.router.routes.pop()
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
     assert "secret" not in answer.text
     assert "Traceback" not in answer.text
@@ -123,50 +126,52 @@ def test_a_database_that_is_away_is_503(plain_client: TestClient) -> None:
     assert "hidden" not in answer.text
 
 
-ODD = ["x" * 5000, "-1", "9" * 40, "%F0%9F%A6%86", "..%2f..%2fetc", "'; DROP TABLE jobs; --", "%22", "1e400", "null"]
+ODD_TEXT = ["x" * 5000, "-1", "9" * 40, "%F0%9F%A6%86", "..%2f..%2fetc", "'; DROP TABLE jobs; --", "%22", "1e400"]
+ODD_VALUES = [None, 10**30, -(10**30), "x" * 5000, [], {}, [[]], True, 1.5, "\ud800", "🦆"]
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_odd_paths_never_break_the_server(client: TestClient, odd: str) -> None:
+def test_odd_paths_never_break_the_server(client: TestClient) -> None:
     assert isinstance(client.app, FastAPI)
     client.post("/v1/families", json={"name": "known"})
-    for path, operations in client.app.openapi()["paths"].items():
-        for family in ("known", odd):
-            filled = path.replace("{family}", family)
+    operations = [(path, method) for path, each in client.app.openapi()["paths"].items() for method in each]
+    for path, method in operations:
+        for odd in ODD_TEXT if "{" in path else []:
+            filled = path.replace("{family}", "known" if "}/" in path else odd)
             for name in ("job_id", "which", "dataset_id", "alias"):
                 filled = filled.replace(f"{{{name}}}", odd)
-            if filled == path:
-                continue
-            for method in operations:
-                answer = client.request(method, filled, json={"version": 1} if method == "put" else None)
-                assert answer.status_code < 500, (method, filled, answer.text)
-                assert "Traceback" not in answer.text
+            answer = client.request(method, filled, json={"version": 1} if method == "put" else None)
+            assert answer.status_code < 500, (method, filled, answer.text)
+            assert "Traceback" not in answer.text
 
 
-@pytest.mark.parametrize("odd", [None, 10**30, -(10**30), "x" * 5000, [], {}, [[]], True, 1.5, "\ud800", "🦆"])
-def test_odd_values_never_break_the_server(client: TestClient, odd: object) -> None:
-    client.post("/v1/families", json={"name": "known"})
-    whole = {"family": odd, "dataset": odd, "task": odd, "model": odd, "init": odd, "optimizer": odd, "metadata": odd}
-    parts = [
+def _odd_requests(odd: object) -> Iterator[tuple[str, str, object]]:
+    base = {"family": "known", "dataset": {"id": "ds_x"}, "task": "regression", "model": {"arch": "mlp", "hidden": [1]}}
+    parts: list[dict[str, object]] = [
+        {"family": odd, "task": odd, "model": odd, "init": odd, "optimizer": odd, "metadata": odd},
         {"dataset": {"id": odd}},
         {"dataset": {"builtin": odd}},
         {"dataset": {"builtin": "digits", "split_seed": odd}},
-        {"optimizer": {"warp": odd, "lr": odd}},
-        {"init": {"checkpoint": odd}},
-        {"training": {"steps": odd, "seed": odd, "batch_size": odd, "warmup_steps": odd}},
-        {"resources": {"workers": odd}, "priority": odd},
+        {"dataset": {"builtin": "digits"}, "task": "classification", "optimizer": {"warp": odd}},
+        {"dataset": {"builtin": "digits"}, "task": "classification", "init": {"checkpoint": odd}},
+        {"dataset": {"builtin": "digits"}, "task": "classification", "training": {"steps": odd, "seed": odd}},
+        {"dataset": {"builtin": "digits"}, "task": "classification", "resources": {"workers": odd}, "priority": odd},
+        {"training": {"batch_size": odd, "warmup_steps": odd, "eval_every": odd}, "timeout_s": odd, "name": odd},
     ]
-    base = {"family": "known", "dataset": {"id": "ds_x"}, "task": "regression", "model": {"arch": "mlp", "hidden": [1]}}
-    requests = [("POST", "/v1/jobs", body) for body in (odd, whole, *({**base, **part} for part in parts))]
-    requests += [
-        ("POST", "/v1/families", {"name": odd}),
-        ("PATCH", "/v1/families/known", {"description": odd, "promotion": odd}),
-        ("PUT", "/v1/families/known/aliases/stable", {"version": odd, "reason": odd}),
-        ("POST", "/v1/datasets", {"uri": odd, "val_fraction": odd}),
-        ("POST", "/v1/datasets", odd),
-    ]
-    for method, path, body in requests:
-        content = json.dumps(body).encode()
-        answer = client.request(method, path, content=content, headers={"content-type": "application/json"})
-        assert answer.status_code in (200, 201, 404, 409, 422), (method, path, body, answer.text)
-        assert "Traceback" not in answer.text
+    yield "POST", "/v1/jobs", odd
+    for part in parts:
+        yield "POST", "/v1/jobs", {**base, **part}
+    yield "POST", "/v1/families", {"name": odd}
+    yield "PATCH", "/v1/families/known", {"description": odd, "promotion": odd}
+    yield "PUT", "/v1/families/known/aliases/stable", {"version": odd, "reason": odd}
+    yield "POST", "/v1/datasets", {"uri": odd, "val_fraction": odd}
+    yield "POST", "/v1/datasets", odd
+
+
+def test_odd_values_never_break_the_server(client: TestClient) -> None:
+    client.post("/v1/families", json={"name": "known"})
+    kind = {"content-type": "application/json"}
+    for odd in ODD_VALUES:
+        for method, path, body in _odd_requests(odd):
+            answer = client.request(method, path, content=json.dumps(body).encode(), headers=kind)
+            assert answer.status_code in (200, 201, 404, 409, 422), (method, path, body, answer.text)
+            assert "Traceback" not in answer.text

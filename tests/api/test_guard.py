@@ -21,7 +21,9 @@ def test_other_names_are_refused(plain_client: TestClient, host: str) -> None:
     assert (answer.status_code, answer.json()["code"]) == (403, "foreign_host")
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:3000", "file://localhost:8000", ""])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://localhost:3000", "file://localhost:8000", ""]
+)
 def test_other_pages_are_refused(plain_client: TestClient, origin: str) -> None:
     answer = plain_client.post("/v1/jobs/x/cancel", headers={"origin": origin})
     assert (answer.status_code, answer.json()["code"]) == (403, "foreign_origin")

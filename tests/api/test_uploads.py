@@ -57,7 +57,13 @@ def test_what_is_no_such_form_is_told(monkeypatch: pytest.MonkeyPatch, body: byt
 
 @pytest.mark.parametrize(
     ("given", "plain"),
-    [("a.npz", "a.npz"), ("../../etc/passwd", "passwd"), ("C:\\data\\b.csv", "b.csv"), ("", "upload"), (None, "upload")],
+    [
+        ("a.npz", "a.npz"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\data\\b.csv", "b.csv"),
+        ("", "upload"),
+        (None, "upload"),
+    ],
 )
 def test_names_of_files_have_no_folders(given: str | None, plain: str) -> None:
     assert uploads.plain_name(given, "upload") == plain

@@ -1,0 +1,74 @@
+"""What a job's attempts printed, as a list and live."""
+
+import base64
+import binascii
+from pathlib import Path
+
+from fastapi import APIRouter
+from sse_starlette import EventSourceResponse
+
+from api import sse
+from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.routes.records import STREAM_BATCH, LastEventId
+from api.schemas.common import Listing
+from api.schemas.jobs import LogLine
+from service import jobs, logs
+from service.errors import InvalidRequest
+from service.states import JobState
+
+router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
+
+
+@router.get("/logs", response_model=Listing[LogLine], responses={200: {"content": {"text/event-stream": {}}}})
+def list_logs(
+    session: ReadSession,
+    services: ServicesDep,
+    job_id: str,
+    page: PageDep,
+    is_stream: sse.WantsStream,
+    last_event_id: LastEventId = None,
+) -> Listing[LogLine] | EventSourceResponse:
+    """Oldest first; live with `Accept: text/event-stream`, until the job has ended."""
+    jobs.get(session, PROJECT, job_id)
+    if is_stream:
+        after = int(last_event_id) if last_event_id and last_event_id.isdecimal() else 0
+        return sse.stream(lambda cursor: _new_lines(services, job_id, cursor), after)
+    if page.limit < 1:
+        raise InvalidRequest("limit must be at least 1", param="limit")
+    attempts = jobs.attempts(session, job_id)
+    lines = logs.read(_folder(services), attempts, _position(page.after, job_id), page.limit + 1)
+    shown, has_more = lines[: page.limit], len(lines) > page.limit
+    cursor = _cursor(shown[-1].position, job_id) if has_more else None
+    return Listing[LogLine](data=[LogLine.of(line) for line in shown], has_more=has_more, next_cursor=cursor)
+
+
+def _new_lines(services: Services, job_id: str, after: int) -> list[sse.Item]:
+    with services.database.read() as session:
+        job = jobs.get(session, PROJECT, job_id)
+        attempts = jobs.attempts(session, job_id)
+    lines = logs.read(_folder(services), attempts, after, STREAM_BATCH)
+    items = [sse.Item(str(each.position), "log", LogLine.of(each).model_dump_json(), each.position) for each in lines]
+    if not items and JobState(job.state).is_terminal:
+        return [sse.Item(str(after), "end", "{}", after, is_last=True)]
+    return items
+
+
+def _folder(services: Services) -> Path:
+    return services.settings.data_dir / "logs"
+
+
+def _cursor(position: int, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{position} {job_id}".encode()).decode().rstrip("=")
+
+
+def _position(cursor: str | None, job_id: str) -> int:
+    """Raises InvalidRequest for what is no cursor of this job's log."""
+    if cursor is None:
+        return 0
+    try:
+        position, _, of_job = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().partition(" ")
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after") from error
+    if of_job != job_id or not position.isdecimal():
+        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after")
+    return int(position)
