@@ -29,14 +29,12 @@ from service.spec import JobSpec, read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Launch, Launcher, LaunchError
-from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now
+from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now, may_warm
 
 log = logging.getLogger(__name__)
 
 SURVEY_S = 1.0
 """Between two snapshots of the cluster, and what goes with them."""
-WARM_PAUSE_S = 2.0
-"""A new warm runner's imports would slow down the job that just started."""
 
 
 @dataclass
@@ -60,6 +58,7 @@ class Dispatcher:
     _queue: _Queue = field(default_factory=_Queue, init=False)
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
+    _may_warm: bool = field(default=True, init=False)
 
     @property
     def running(self) -> list[Fence]:
@@ -115,8 +114,7 @@ class Dispatcher:
             self._start(claim)
         if time.monotonic() - self._surveyed >= SURVEY_S:
             self._survey()
-        warm_now = time.monotonic() - self._launched >= WARM_PAUSE_S
-        self.launcher.tend(connected=self.pool.view().connected, may_start=warm_now)
+        self.launcher.tend(connected=self.pool.view().connected, may_start=self._may_warm)
 
     def _collect(self) -> None:
         """Programs that have ended: what they did not say themselves is said here."""
@@ -180,7 +178,7 @@ class Dispatcher:
             self._release(claim.fence, Failure("infrastructure", "launch_failed", str(error), True))
             return
         self._running[launch.submission_id] = claim.fence
-        self._launched = time.monotonic()
+        self._launched, self._may_warm = time.monotonic(), False
         log.info("launched %s", launch.submission_id)
         if pid is not None:
             with suppress(attempts.LostLease):  # it has already ended, by its own word
@@ -193,7 +191,9 @@ class Dispatcher:
         view = self.pool.view()
         self._want_learners()
         with self.database.read() as session:
-            reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
+            jobs = job_queries.with_attempt(session)
+        self._may_warm = may_warm((job.progress_step for job in jobs), time.monotonic() - self._launched)
+        reserved = [Need.of(read_stored(job.spec).resources) for job in jobs]
         snapshot = snapshot_of(view, reserved)
 
         def fits_ever(spec: JobSpec) -> bool:

@@ -98,6 +98,13 @@ def idle_learners(last_active: Mapping[int, float], now: float, idle_s: float) -
     return {family for family, seen in last_active.items() if now - seen >= idle_s}
 
 
+def may_warm(steps: Iterable[int], since_launch_s: float, *, patience_s: float = 20.0) -> bool:
+    """Whether another warm runner may start: its imports take a processor for seconds, so it lets attempts get to their
+    first step before. `steps`: how far the living attempts are; who takes longer than `patience_s` is not waited for.
+    """
+    return since_launch_s >= patience_s or all(step > 0 for step in steps)
+
+
 def backoff(failures: int, first_s: float, last_s: float) -> float:
     """Seconds to wait after so many failures in a row (1 or more): doubling, up to `last_s`."""
     return min(last_s, first_s * 2.0 ** min(failures - 1, 30))

@@ -3,7 +3,7 @@
 import pytest
 
 from service.spec import Resources, WorkerRange
-from workers.policies import Need, Node, backoff, failure_of_exit, fits_now, idle_learners
+from workers.policies import Need, Node, backoff, failure_of_exit, fits_now, idle_learners, may_warm
 
 TWO_NODES = (Node("a", cpus=4, gpus=2), Node("b", cpus=4, gpus=0))
 
@@ -78,3 +78,10 @@ def test_learners_are_idle_after_their_time() -> None:
 
 def test_backoff_doubles_up_to_its_end() -> None:
     assert [backoff(n, 1, 30) for n in (1, 2, 3, 6, 5000)] == [1, 2, 4, 30, 30]
+
+
+@pytest.mark.parametrize(
+    ("steps", "since", "may"), [([], 0, True), ([5, 1], 1, True), ([5, 0], 1, False), ([5, 0], 20, True)]
+)
+def test_a_warm_runner_does_not_slow_down_who_is_starting(steps: list[int], since: float, may: bool) -> None:
+    assert may_warm(steps, since) is may
