@@ -141,6 +141,7 @@ class RayCommand:
             "--node-ip-address=127.0.0.1",
             f"--port={self.port}",
             f"--ray-client-server-port={free_port()}",
+            f"--dashboard-agent-listen-port={free_port()}",
             f"--temp-dir={temporary}",
             "--include-dashboard=false",
             "--disable-usage-stats",
