@@ -1,0 +1,95 @@
+"""`python -m service serve | upgrade | check | backup`: settings → the command."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from service.settings import Settings
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; its exit status."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    given: dict[str, Any] = {
+        name: value for name in ("host", "port", "data_dir") if (value := getattr(options, name, None)) is not None
+    }
+    if "data_dir" in given:
+        given["data_dir"] = given["data_dir"].expanduser().resolve()
+    status: int = options.run(Settings(**given), options)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m service", description="The WarpAdam service and its database.")
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    serve = commands.add_parser("serve", help="run the whole service on this machine: a local Ray, API, dispatcher")
+    serve.add_argument("--host", help="address to listen on (127.0.0.1)")
+    serve.add_argument("--port", type=int, help="port to listen on (8000); 0 chooses a free one")
+    serve.add_argument("--data-dir", type=Path, help="database, storage and logs (~/.warpadam)")
+    serve.add_argument("--num-cpus", type=int, default=os.cpu_count() or 1, help="CPUs for training (all)")
+    serve.add_argument("--num-gpus", type=int, help="GPUs for training (all that Ray finds)")
+    serve.add_argument("--object-store-mb", type=int, default=256, help="memory that workers share, in MiB (256)")
+    serve.set_defaults(run=_serve)
+
+    upgrade = commands.add_parser("upgrade", help="bring the database to the newest schema")
+    check = commands.add_parser("check", help="verify the database: references, files by their sha256, ledgers")
+    backup = commands.add_parser("backup", help="copy the database to a file while the service runs (SQLite)")
+    backup.add_argument("file", type=Path, help="where the copy is written; must not exist")
+    for command, run in ((upgrade, _upgrade), (check, _check), (backup, _backup)):
+        command.add_argument("--data-dir", type=Path, help="data folder (~/.warpadam)")
+        command.set_defaults(run=run)
+    return parser
+
+
+def _serve(settings: Settings, options: argparse.Namespace) -> int:
+    from service.serve import CannotServeError, Options, serve
+
+    try:
+        serve(settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb))
+    except CannotServeError as error:
+        return _fail(str(error))
+    return 0
+
+
+def _upgrade(settings: Settings, options: argparse.Namespace) -> int:
+    from service.db.session import upgrade
+
+    upgrade(settings.database)
+    sys.stdout.write("the database has the newest schema\n")
+    return 0
+
+
+def _check(settings: Settings, options: argparse.Namespace) -> int:
+    from service.maintenance import check
+
+    problems = check(settings)
+    for problem in problems:
+        sys.stdout.write(problem + "\n")
+    sys.stdout.write(f"{len(problems)} problems found\n" if problems else "all is well\n")
+    return 1 if problems else 0
+
+
+def _backup(settings: Settings, options: argparse.Namespace) -> int:
+    from service.maintenance import CannotBackUpError, backup
+
+    try:
+        backup(settings, options.file)
+    except CannotBackUpError as error:
+        return _fail(str(error))
+    sys.stdout.write(f"copied the database to {options.file}\n")
+    return 0
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

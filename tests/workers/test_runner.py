@@ -1,0 +1,149 @@
+"""One attempt from its row to its outcome, in this process, on both databases."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import attempts, clock
+from service.states import JobState
+from tests.workers.jobs import House
+from workers.runner import LOST, RECORDED, Runner
+
+LONG: dict[str, Any] = {"training": {"steps": 1_000_000, "eval_every": 0, "checkpoint_every": 0}}
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
+    built = House.build(database_url, tmp_path)
+    yield built
+    built.memory.database.dispose()
+
+
+@pytest.fixture
+def on_sqlite(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
+    built = House.build(sqlite_url, tmp_path)
+    yield built
+    built.memory.database.dispose()
+
+
+def during(runner: Runner, house: House, job: str, act: Callable[[], object]) -> int:
+    """Runs the attempt in this thread, and `act` in another one once it trains."""
+
+    def wait_and_act() -> None:
+        while house.job(job).progress_step == 0:
+            time.sleep(0.01)
+        act()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    try:
+        return runner.run()
+    finally:
+        thread.join()
+
+
+def test_a_job_runs_and_everything_is_recorded(house: House) -> None:
+    fence = house.start()
+    assert Runner(house.memory, fence).run() == RECORDED
+    job = house.job(fence.job_id)
+    assert job.state == JobState.SUCCEEDED
+    assert job.result is not None
+    losses = house.points(job.id, "val_loss")
+    assert job.result["steps"] == 20
+    assert job.result["final"] == {"val_loss": losses[-1][1]}
+    assert [step for step, _ in house.points(job.id, "train_loss")] == list(range(1, 21))
+    assert {"job.state", "progress", "checkpoint.saved", "end"} <= set(house.events(job.id))
+    with house.memory.database.read() as session:
+        row = attempts.latest_checkpoint(session, job.id)
+    assert row is not None
+    assert (row.step, row.is_best, row.is_last) == (20, True, True)
+    assert house.memory.storage.exists(row.path)
+
+
+def test_the_same_job_twice_has_the_same_losses(on_sqlite: House) -> None:
+    found = []
+    for _ in range(2):
+        fence = on_sqlite.start()
+        Runner(on_sqlite.memory, fence).run()
+        found.append(on_sqlite.points(fence.job_id, "train_loss"))
+    assert found[0] == found[1]
+
+
+def test_cancel_ends_it(house: House) -> None:
+    fence = house.start(**LONG)
+    job = fence.job_id
+    assert during(Runner(house.memory, fence), house, job, lambda: house.cancel(job)) == RECORDED
+    assert house.job(job).state == JobState.CANCELLED
+
+
+def test_pause_saves_and_the_next_attempt_goes_on(on_sqlite: House) -> None:
+    house = on_sqlite
+    fence = house.start(training={"steps": 900, "eval_every": 0, "checkpoint_every": 0})
+    job = fence.job_id
+    during(Runner(house.memory, fence), house, job, lambda: house.pause(job))
+    assert house.job(job).state == JobState.PAUSED
+    reached = house.job(job).progress_step
+    house.resume(job)
+    again = house.claim().fence
+    assert again.attempt == 2
+    assert Runner(house.memory, again).run() == RECORDED
+    assert house.job(job).state == JobState.SUCCEEDED
+    steps = [step for step, _ in house.points(job, "lr")]
+    assert steps[-1] == 900
+    assert 0 < reached < 900
+
+
+def test_an_attempt_that_lost_its_lease_ends_quietly(house: House) -> None:
+    fence = house.start(**LONG)
+    failure = attempts.Failure("infrastructure", "lost", "gone", retryable=True)
+
+    def lose() -> None:
+        house.memory.database.write(
+            lambda session: attempts.release_lost(session, fence, now=clock.now(), failure=failure)
+        )
+
+    assert during(Runner(house.memory, fence), house, fence.job_id, lose) == LOST
+    assert house.job(fence.job_id).state == JobState.QUEUED
+
+
+def test_preemption_saves_and_is_tried_again(on_sqlite: House) -> None:
+    fence = on_sqlite.start(**LONG)
+    runner = Runner(on_sqlite.memory, fence)
+    assert during(runner, on_sqlite, fence.job_id, runner.stop) == RECORDED
+    job = on_sqlite.job(fence.job_id)
+    assert job.state == JobState.QUEUED
+    with on_sqlite.memory.database.read() as session:
+        saved = attempts.latest_checkpoint(session, fence.job_id)
+    assert saved is not None
+    assert saved.step
+
+
+def test_divergence_fails_the_job_and_is_not_tried_again(house: House) -> None:
+    fence = house.start(optimizer={"name": "adamw", "lr": 1e30, "learn": "none"})
+    assert Runner(house.memory, fence).run() == RECORDED
+    job = house.job(fence.job_id)
+    assert job.state == JobState.FAILED
+    assert job.failure is not None
+    assert (job.failure["category"], job.failure["code"]) == ("user", "not_finite")
+    assert "optimizer.lr" in job.failure["message"]
+
+
+def test_a_time_limit_ends_the_job(on_sqlite: House) -> None:
+    fence = on_sqlite.start(**LONG, timeout_s=0.2)
+    assert Runner(on_sqlite.memory, fence).run() == RECORDED
+    job = on_sqlite.job(fence.job_id)
+    assert job.failure is not None
+    assert job.failure["code"] == "timeout"
+
+
+def test_a_storage_without_the_data_is_the_infrastructures(on_sqlite: House) -> None:
+    fence = on_sqlite.start()
+    for file in (on_sqlite.memory.settings.data_dir / "storage" / "datasets").rglob("*"):
+        if file.is_file():
+            file.unlink()
+    assert Runner(on_sqlite.memory, fence).run() == RECORDED
+    assert on_sqlite.job(fence.job_id).state in (JobState.QUEUED, JobState.FAILED)

@@ -1,0 +1,58 @@
+"""`python -m workers`: settings → dispatcher, until SIGTERM or SIGINT."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from functools import partial
+
+from service.db.session import Database
+from service.settings import Settings
+from workers.cluster import RayPool
+from workers.dispatcher import Dispatcher
+from workers.launchers import Launcher, ProcessLauncher
+from workers.meta.actor import end_learner, ensure_learner
+from workers.ray_jobs import RayJobsLauncher
+
+
+def launcher_of(settings: Settings) -> Launcher:
+    """Raises ValueError where the settings name none, or not all that it needs."""
+    if settings.launcher == "process":
+        return ProcessLauncher(settings.data_dir / "logs", warm=settings.warm_runner)
+    if settings.launcher == "ray-jobs":
+        if not settings.ray_dashboard_url:
+            raise ValueError("WARPADAM_LAUNCHER=ray-jobs needs WARPADAM_RAY_DASHBOARD_URL: where the Jobs API answers")
+        ours = {name: value for name, value in os.environ.items() if name.startswith("WARPADAM_")}
+        return RayJobsLauncher(settings.ray_dashboard_url, ours, settings.grace_s)
+    raise ValueError(f"WARPADAM_LAUNCHER is {settings.launcher}: it must be process or ray-jobs")
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    settings = Settings()
+    if not settings.ray_address:
+        sys.stderr.write("error: set WARPADAM_RAY_ADDRESS to host:port of the Ray cluster's head\n")
+        return 2
+    try:
+        launcher = launcher_of(settings)
+    except ValueError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    stop = threading.Event()
+
+    def listen() -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+
+    listen()
+    database = Database(settings.database)
+    pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
+    Dispatcher(settings, database, launcher, pool).run(stop, listen)
+    pool.close()
+    database.dispose()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""The dispatcher's view of Ray: which nodes there are, and one meta-learner for each family that needs it.
+
+All calls to Ray are made by one thread of its own, because a call to a lost head blocks; the dispatcher only reads the
+last view. A driver that loses its head for a minute is killed by Ray, so the thread asks the head's port first, and
+where that stays silent it leaves Ray and joins again with backoff. `ray.init` replaces the process's handler of
+SIGTERM: the main thread installs its own again and again (`Dispatcher.run`).
+"""
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from service.settings import Settings
+from workers.policies import Node, backoff, idle_learners
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0
+_ENSURE_S = 5.0
+_SILENT_LOOKS = 3
+"""So many silent looks in a row mean that the head is lost."""
+_FIRST_WAIT_S, _LAST_WAIT_S = 0.25, 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was last seen. `nodes` are those of the last connection while there is none."""
+
+    nodes: tuple[Node, ...] = ()
+    connected: bool = False
+    error: str | None = "not connected yet"
+
+
+class Pool(Protocol):
+    def view(self) -> View: ...
+
+    def want_learners(self, families: frozenset[int]) -> None:
+        """Families that have contributing jobs now: each gets its meta-learner, others lose theirs when idle."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class RayPool:
+    """Joins the cluster at `settings.ray_address`, and stays joined."""
+
+    def __init__(
+        self, settings: Settings, ensure_learner: Callable[[int], object], end_learner: Callable[[int], object]
+    ) -> None:
+        """Both take a family's id; `ensure_learner` makes its actor where there is none. Neither waits."""
+        self._settings = settings
+        self._ensure_learner = ensure_learner
+        self._end_learner = end_learner
+        self._view = View()
+        self._wanted: frozenset[int] = frozenset()
+        self._last_active: dict[int, float] = {}
+        self._ensured: dict[int, float] = {}
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ray-pool", daemon=True)
+        self._thread.start()
+
+    def view(self) -> View:
+        return self._view
+
+    def want_learners(self, families: frozenset[int]) -> None:
+        if families - self._wanted:
+            self._wake.set()
+        self._wanted = families
+
+    def close(self) -> None:
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        silent = failures = 0
+        while not self._closing.is_set():
+            try:
+                self._probe()
+                if not self._view.connected:
+                    self._join()
+                self._look()
+                silent = failures = 0
+            except Exception as error:  # whatever Ray raises here means one thing: there is no cluster to work with
+                silent += 1
+                if not self._view.connected or silent >= _SILENT_LOOKS:
+                    failures += 1
+                    self._leave(error)
+            wait = _LOOK_S if self._view.connected else backoff(failures, _FIRST_WAIT_S, _LAST_WAIT_S)
+            self._wake.wait(wait)
+            self._wake.clear()
+        self._leave(None)
+
+    def _probe(self) -> None:
+        host, _, port = self._settings.ray_address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError as error:
+            raise ConnectionError(f"no answer from Ray at {self._settings.ray_address}: {error}") from error
+
+    def _join(self) -> None:
+        import ray
+
+        ray.init(
+            address=self._settings.ray_address,
+            namespace=self._settings.ray_namespace,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+        log.info("joined Ray at %s", self._settings.ray_address)
+        self._adopt_learners()
+
+    def _leave(self, error: Exception | None) -> None:
+        import ray
+
+        if error is not None and str(error) != self._view.error:
+            log.warning("no Ray: %s", error)
+        self._view = replace(self._view, connected=False, error=str(error) if error else None)
+        self._ensured.clear()
+        with suppress(Exception):  # there may be nobody left to say goodbye to
+            ray.shutdown()
+
+    def _look(self) -> None:
+        import ray
+
+        nodes = tuple(
+            Node(node["NodeID"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in ray.nodes()  # type: ignore[no-untyped-call]
+            if node["Alive"]
+        )
+        self._view = View(nodes, connected=True, error=None)
+        try:
+            self._tend_learners(time.monotonic())
+        except Exception:  # the cluster is there all the same; jobs wait for their learner, and it is tried again
+            log.exception("a meta-learner could not be made or ended")
+
+    def _adopt_learners(self) -> None:
+        """Learners that an earlier dispatcher made become idle from now on, unless wanted."""
+        import ray.util
+
+        for name in ray.util.list_named_actors():
+            kind, _, family = name.rpartition("-")
+            if kind == "learner" and family.isdigit():
+                self._last_active.setdefault(int(family), time.monotonic())
+
+    def _tend_learners(self, now: float) -> None:
+        for family in self._wanted:
+            self._last_active[family] = now
+            if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
+                self._ensured[family] = now
+                self._ensure_learner(family)
+        for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
+            self._end_learner(family)
+            log.info("ended the idle meta-learner of family %d", family)
+            del self._last_active[family]
+            self._ensured.pop(family, None)

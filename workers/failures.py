@@ -1,0 +1,82 @@
+"""What can go wrong in an attempt, and whose it is to mend.
+
+TrainingError                known causes; carry category, code and a message that says what to do
+├── NotFiniteError           the loss or the gradients left the numbers: training diverged
+├── BadInputError            the data, weights or P do not fit the job
+└── WorkersLostError         workers died or could not start
+
+Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
+again; the rest is the infrastructure's and is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Category = Literal["user", "infrastructure", "preemption"]
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why an attempt failed, as the service records it."""
+
+    category: Category
+    code: str
+    message: str
+
+    @property
+    def retryable(self) -> bool:
+        return self.category != "user"
+
+
+class TrainingError(Exception):
+    """A failure whose cause is known. It can be pickled: it crosses from workers to the runner."""
+
+    code = "training_failed"
+    category: Category = "user"
+
+    @property
+    def cause(self) -> Cause:
+        return Cause(self.category, self.code, str(self))
+
+
+class NotFiniteError(TrainingError):
+    code = "not_finite"
+
+
+class BadInputError(TrainingError):
+    code = "bad_input"
+
+
+class WorkersLostError(TrainingError):
+    """Workers died or could not start; what they said themselves, if anything, goes before it."""
+
+    code = "worker_failed"
+    category = "infrastructure"
+
+
+OUT_OF_MEMORY = (
+    "The job ran out of memory: lower training.batch_size, use a smaller model, or give it more workers "
+    "(resources.workers splits the batch)."
+)
+
+
+def classify(error: BaseException) -> Cause:
+    """The cause behind an error of the training loop or of what prepares it."""
+    if isinstance(error, TrainingError):
+        return error.cause
+    if isinstance(error, MemoryError) or _is_torch_memory(error):
+        return Cause("user", "out_of_memory", OUT_OF_MEMORY)
+    if isinstance(error, ValueError | TypeError | IndexError):
+        return Cause("user", "bad_input", f"The job cannot be trained as described: {_first_line(error)}")
+    return Cause("infrastructure", "worker_failed", f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _is_torch_memory(error: BaseException) -> bool:
+    """torch.OutOfMemoryError on a GPU; on the CPU a RuntimeError of its allocator."""
+    return isinstance(error, RuntimeError) and (
+        type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

@@ -1,0 +1,166 @@
+"""Ray Train around the loop: one worker in the runner's own process, or a group of workers elsewhere.
+
+Both run the same `work`. A worker in this process needs no cluster to start and trains seconds sooner; it is used for
+one worker without a GPU. A group takes its plan from a mailbox and loses sight of the service's settings first.
+"""
+
+import logging
+import os
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray.train
+import torch
+from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from service.spec import JobSpec
+from workers.exchange import Exchange, LearnerExchange, NullExchange
+from workers.failures import Cause, WorkersLostError, classify
+from workers.group import Group
+from workers.mailbox import (
+    Ended,
+    Failed,
+    Handle,
+    Inbox,
+    MailboxReporter,
+    MailboxSource,
+    Source,
+    open_mailbox,
+    read_plan,
+)
+from workers.meta.client import LearnerClient
+from workers.plan import Plan
+from workers.preparing import make_deterministic
+from workers.reporting import NullReporter, Reporter
+from workers.train import train
+
+HEALTH_CHECK_S = "0.1"
+"""Train's controller looks at its workers this often: 2 s by default, which every start and end would wait for."""
+
+
+class Fit(Protocol):
+    """One way to run a plan. `run` returns or raises when the workers have ended; what they told is in `source`."""
+
+    @property
+    def source(self) -> Source: ...
+
+    def run(self) -> None: ...
+
+
+def fit_for(plan: Plan, namespace: str, folder: Path) -> Fit:
+    """Whichever way suits the job; `folder` is where Train may keep its own files."""
+    resources = plan.spec.resources
+    if resources.min_workers == 1 and resources.gpus_per_worker == 0:
+        return InProcess(plan, namespace)
+    return OnCluster(plan, namespace, folder)
+
+
+class InProcess:
+    """One worker, here."""
+
+    def __init__(self, plan: Plan, namespace: str) -> None:
+        self._plan, self._namespace, self._inbox = plan, namespace, Inbox()
+
+    @property
+    def source(self) -> Source:
+        return self._inbox
+
+    def run(self) -> None:
+        def loop() -> None:
+            work(self._plan, Group(), self._inbox, exchange_for(self._plan, self._namespace))
+
+        logging.getLogger("ray.train").setLevel(logging.WARNING)  # it announces at each start that this is no cluster
+        TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
+
+
+class OnCluster:
+    """Workers on Ray, each with its CPUs or GPUs; gloo between CPUs, NCCL between GPUs."""
+
+    def __init__(self, plan: Plan, namespace: str, folder: Path) -> None:
+        self._plan, self._namespace, self._folder = plan, namespace, folder
+        self._mailbox = open_mailbox(plan)
+
+    @property
+    def source(self) -> Source:
+        return MailboxSource(self._mailbox)
+
+    def run(self) -> None:
+        trainer = TorchTrainer(
+            _worker,
+            train_loop_config={"mailbox": self._mailbox, "namespace": self._namespace},
+            scaling_config=_scaling(self._plan.spec),
+            run_config=RunConfig(
+                name=f"{self._plan.job}-{self._plan.attempt}",
+                storage_path=str(self._folder),
+                failure_config=FailureConfig(max_failures=0),
+            ),
+            torch_config=TorchConfig(backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo"),
+        )
+        try:
+            trainer.fit()
+        except TrainingFailedError as error:
+            raise WorkersLostError(f"the workers ended: {str(error).splitlines()[0]}") from error
+
+
+def _scaling(spec: JobSpec) -> ScalingConfig:
+    resources = spec.resources
+    each: dict[str, float] = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        each["GPU"] = resources.gpus_per_worker
+    return ScalingConfig(
+        num_workers=resources.min_workers, use_gpu=bool(resources.gpus_per_worker), resources_per_worker=each
+    )
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What each worker of a group runs."""
+    forget_settings()
+    context = ray.train.get_context()
+    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
+    group = Group(context.get_world_rank(), context.get_world_size(), device)
+    mailbox: Handle = config["mailbox"]
+    reporter = MailboxReporter(mailbox)
+    try:
+        plan = read_plan(mailbox)
+        exchange = exchange_for(plan, config["namespace"]) if group.leads else NullExchange()
+        work(plan, group, reporter, exchange)
+    except Exception as error:
+        reporter.post(Failed(group.rank, classify(error)))
+        raise
+    finally:
+        reporter.close()
+
+
+def work(plan: Plan, group: Group, reporter: "Inbox | MailboxReporter", exchange: Exchange) -> None:
+    """Trains, and posts how it ended. The leader tells; the others have nobody to tell."""
+    make_deterministic(group.device, int(plan.spec.resources.cpus_per_worker))
+    listener: Reporter = reporter if group.leads else NullReporter()
+    outcome = train(plan, group, listener, exchange)
+    if group.leads:
+        reporter.post(Ended(outcome))
+
+
+def exchange_for(plan: Plan, namespace: str) -> Exchange:
+    """The job's line to its family's meta-learner; a null one where it has nothing to say or to ask."""
+    options = plan.spec.optimizer
+    if not (plan.contributes or options.follow):
+        return NullExchange()
+    follow = str(options.warp) if options.follow else None
+    client = LearnerClient(plan.family_id, namespace)
+    return LearnerExchange(client, plan.job, plan.token, follow=follow, version=plan.warp_version)
+
+
+def forget_settings() -> None:
+    """Takes the service's variables out of this process: a worker has no business with databases."""
+    for name in list(os.environ):
+        if name.startswith("WARPADAM_"):
+            del os.environ[name]
+
+
+def last_word(notes: "list[Ended | Failed]") -> Ended | Cause | None:
+    """What counts of the workers' last words: the first failure, for the others only follow from it; else the end."""
+    failed = [note for note in notes if isinstance(note, Failed)]
+    if failed:
+        return failed[0].cause
+    return next((note for note in notes if isinstance(note, Ended)), None)

@@ -1,0 +1,48 @@
+"""Everything a worker needs to train, as values: no database, no storage, no credentials. It can be pickled."""
+
+from dataclasses import dataclass
+
+from service.spec import JobSpec
+from warpadam.learn.statistics import MAX_CONTRIBUTION_BYTES
+from warpadam.shapes import MAX_AXIS, Model
+from workers.tasks.data import Split
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One attempt of one job, resolved. Byte fields are safetensors files."""
+
+    job: str
+    attempt: int
+    token: int
+    family_id: int
+    spec: JobSpec
+    model: Model
+    """The resolved model: sizes filled in from the dataset."""
+    anchor: str | None
+    """What hidden axes are aligned with; None: they have no keys."""
+    steps: int
+    seed: int
+    init_seed: int
+    """Where the weights are drawn from, unless `base` is given."""
+    split: Split
+    base: bytes | None = None
+    """Weights to begin with: a checkpoint's model state."""
+    warp: bytes | None = None
+    warp_version: int | None = None
+    resume_model: bytes | None = None
+    resume_state: bytes | None = None
+    watermark: int = 0
+    """Steps before this one are acknowledged by the meta-learner: they are not observed again."""
+    max_axis: int = MAX_AXIS
+    max_contribution_bytes: int = MAX_CONTRIBUTION_BYTES
+
+    @property
+    def contributes(self) -> bool:
+        return self.spec.contributes
+
+    @property
+    def context(self) -> int | None:
+        """The context of a transformer; other models have none."""
+        value = self.model.get("context")
+        return value if isinstance(value, int) else None

@@ -1,0 +1,65 @@
+"""From a plan to what the loop works with: the model with its weights, the optimizer, and the position of a resume."""
+
+import torch
+from torch.optim import AdamW, Optimizer
+
+from warpadam import Warp, WarpAdam
+from workers import checkpoints
+from workers.checkpoints import Position
+from workers.group import Group
+from workers.plan import Plan
+from workers.tasks import models
+
+
+def make_deterministic(device: torch.device, threads: int) -> None:
+    """Settings of this process under which the same plan gives the same losses on one machine."""
+    torch.set_num_threads(max(1, threads))
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.deterministic = True
+
+
+def prepare_model(plan: Plan, group: Group) -> models.Model:
+    """Weights drawn from the seed, or those of the base, or those of the checkpoint to resume from."""
+    model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
+    weights = plan.resume_model or plan.base
+    if weights is not None:
+        checkpoints.load_model(model, weights)
+    return model.to(group.device)
+
+
+def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Optimizer:
+    """The job's optimizer; `warp` are the bytes of the P to begin with."""
+    options = plan.spec.optimizer
+    if options.name == "adamw":
+        return AdamW(
+            model.named_parameters(),
+            lr=options.lr,
+            betas=options.betas,
+            eps=options.eps,
+            weight_decay=options.weight_decay,
+        )
+    return WarpAdam(
+        model,
+        lr=options.lr,
+        betas=options.betas,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+        project_back=options.project_back,
+        warp=None if warp is None else Warp.from_bytes(warp),
+    )
+
+
+def starting_warp(plan: Plan) -> tuple[int | None, bytes | None]:
+    """Version and bytes of the P to begin with: on a resume the one under which the optimizer's state was made."""
+    if plan.resume_state is not None:
+        return checkpoints.warp_of(plan.resume_state)
+    return plan.warp_version, plan.warp
+
+
+def resume(plan: Plan, optimizer: Optimizer) -> Position:
+    """Where to go on; restores the optimizer and the random states where there is something to resume from."""
+    torch.manual_seed(plan.seed)
+    if plan.resume_state is not None:
+        return checkpoints.load_state(optimizer, plan.resume_state)
+    return Position(step=0, warp_version=plan.warp_version)

@@ -1,0 +1,173 @@
+"""`python -m workers.runner`: runs one attempt of one job, and records how it ended.
+
+    --job JOB --attempt N --token T     runs that attempt
+    --wait                              gets ready, prints "ready", runs the attempt that one JSON line on stdin names
+
+It exits with 0 whenever an outcome is recorded, and with 1 where none is: the attempt was lost, as the dispatcher will
+say. SIGTERM means that the machine needs the place: the loop saves where it is, and another attempt goes on. Whoever
+loses the lease ends quietly; what it still wanted to write is not written.
+"""
+
+import argparse
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from types import FrameType
+from typing import cast
+
+from service.attempts import Fence, LostLease
+from service.settings import Settings
+from workers import checkpoints
+from workers.book import Book
+from workers.failures import Cause, WorkersLostError, classify
+from workers.fitting import fit_for, last_word
+from workers.loading import Memory, load
+from workers.mailbox import Ended, Failed, Inbox
+from workers.plan import Plan
+from workers.progress import Outcome
+from workers.ray_connection import connect
+from workers.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+RECORDED, LOST = 0, 1
+
+
+class Runner:
+    """One attempt, from its row to its outcome."""
+
+    def __init__(self, memory: Memory, fence: Fence) -> None:
+        self._memory, self._fence = memory, fence
+        self._book = Book(memory, fence)
+        self._recorder = Recorder(self._book, Inbox(), memory.settings.heartbeat_s)
+
+    def stop(self) -> None:
+        """Asks the attempt to end because its machine does; safe in a signal handler."""
+        self._recorder.ask("preempt")
+
+    def run(self) -> int:
+        """The exit code."""
+        self._recorder.start()
+        try:
+            ending = self._attempt()
+            self._book.finish(ending)
+        except LostLease as error:
+            log.warning("%s", error)
+            return LOST
+        finally:
+            self._recorder.close()
+            self._book.close()
+        return LOST if isinstance(ending, Outcome) and ending.stopped == "lost" else RECORDED
+
+    def _attempt(self) -> Outcome | Cause:
+        """How it ended; everything that was told is written then."""
+        try:
+            plan = load(self._memory, self._fence)
+            if (early := self._recorder.asked) is not None:
+                return Outcome(_start_step(plan), 0.0, stopped=early)
+            self._fit(plan)
+            failure = None
+        except LostLease:
+            raise
+        except Exception as error:
+            log.exception("the attempt failed")
+            failure = classify(error)
+        return self._ending(self._recorder.drain(), failure)
+
+    def _fit(self, plan: Plan) -> None:
+        settings = self._memory.settings
+        if not runs_alone(plan):
+            connect(settings)
+        with tempfile.TemporaryDirectory(prefix="wa-fit-", ignore_cleanup_errors=True) as folder:
+            fit = fit_for(plan, settings.ray_namespace, Path(folder))
+            self._recorder.listen(fit.source)
+            self._book.begin(plan, _start_step(plan))
+            fit.run()
+
+    def _ending(self, words: "list[Ended | Failed]", failure: Cause | None) -> Outcome | Cause:
+        """The workers' own last words go before what their end looked like from here."""
+        word = last_word(words)
+        if isinstance(word, Cause):
+            return word
+        if failure is not None:
+            return failure
+        if word is None:
+            return WorkersLostError("the workers ended without a word: see the log of this attempt").cause
+        return word.outcome
+
+
+def runs_alone(plan: Plan) -> bool:
+    """Whether it needs no Ray: one worker here, and no meta-learner to talk to."""
+    resources = plan.spec.resources
+    alone = resources.min_workers == 1 and resources.gpus_per_worker == 0
+    return alone and not (plan.contributes or plan.spec.optimizer.follow)
+
+
+def _start_step(plan: Plan) -> int:
+    return checkpoints.position_of(plan.resume_state).step if plan.resume_state is not None else 0
+
+
+def get_ready(settings: Settings) -> Memory:
+    """All that does not depend on the job: imports, connections, and a step of each kind of model."""
+    from workers.warm import train_a_little
+
+    memory = Memory.of(settings)
+    with memory.database.read() as session:
+        session.connection()
+    if settings.ray_address:
+        connect(settings)
+    train_a_little()
+    return memory
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m workers.runner", description="Runs one attempt of one job.")
+    parser.add_argument("--wait", action="store_true", help="get ready, then read the attempt from stdin")
+    parser.add_argument("--job")
+    parser.add_argument("--attempt", type=int)
+    parser.add_argument("--token", type=int)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if options.wait:
+        memory = get_ready(Settings())
+        named = _wait_for_work()
+        if named is None:
+            return RECORDED
+        fence = named
+    elif None in (options.job, options.attempt, options.token):
+        parser.error("give --job, --attempt and --token, or --wait")
+    else:
+        memory, fence = Memory.of(Settings()), Fence(options.job, options.attempt, options.token)
+    runner = Runner(memory, fence)
+    _on_sigterm(runner)
+    return runner.run()
+
+
+def _wait_for_work() -> Fence | None:
+    """The attempt named on stdin; None where nobody wants one any more."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    line = sys.stdin.readline()
+    if not line.strip():
+        return None
+    named = cast(dict[str, str | int], json.loads(line))
+    return Fence(str(named["job"]), int(named["attempt"]), int(named["token"]))
+
+
+def _on_sigterm(runner: Runner) -> None:
+    def handler(_signal: int, _frame: FrameType | None) -> None:
+        runner.stop()
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stdout.flush()
+    # Leaving by the front door waits seconds for Ray's and torch's threads, and there is nothing left to save.
+    os._exit(code)
