@@ -35,8 +35,11 @@ from workers.preparing import make_deterministic
 from workers.reporting import NullReporter, Reporter
 from workers.train import train
 
-HEALTH_CHECK_S = "0.1"
-"""Train's controller looks at its workers this often: 2 s by default, which every start and end would wait for."""
+TRAIN_VARIABLES = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's look at its workers, which starts and ends wait for
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; who preempts tells the runner
+}
+"""What Train reads from the environment; what is set there already stays."""
 
 
 class Fit(Protocol):
@@ -97,6 +100,8 @@ class OnCluster:
             ),
             torch_config=TorchConfig(backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo"),
         )
+        for name, value in TRAIN_VARIABLES.items():
+            os.environ.setdefault(name, value)
         try:
             trainer.fit()
         except TrainingFailedError as error:

@@ -28,9 +28,9 @@ from workers.fitting import fit_for, last_word
 from workers.loading import Memory, load
 from workers.mailbox import Ended, Failed, Inbox
 from workers.plan import Plan
-from workers.progress import Outcome
 from workers.ray_connection import connect
 from workers.recorder import Recorder
+from workers.reporting import Outcome
 
 log = logging.getLogger(__name__)
 
