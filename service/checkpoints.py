@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
 
+from service.db import checkpoint_queries
 from service.db.models import Checkpoint, Job
 from service.errors import BadReference, NotFound
 from service.ids import is_id, new_id
@@ -37,11 +37,10 @@ class Made:
 
 def publish(session: Session, job: Job, made: Made, now: datetime) -> Checkpoint:
     """Writes the checkpoint of a locked job, over an earlier attempt's at the same step; it is the last one now."""
-    of_job = update(Checkpoint).where(Checkpoint.job_id == job.id)
-    session.execute(of_job.values(is_last=False))
+    checkpoint_queries.take_back(session, job.id, "is_last")
     if made.is_best:
-        session.execute(of_job.values(is_best=False))
-    row = session.scalars(_at(job.id, made.step)).one_or_none()
+        checkpoint_queries.take_back(session, job.id, "is_best")
+    row = checkpoint_queries.at(session, job.id, made.step)
     if row is None:
         row = Checkpoint(id=new_id("ckpt"), project=job.project, job_id=job.id, step=made.step)
         session.add(row)
@@ -56,25 +55,21 @@ def publish(session: Session, job: Job, made: Made, now: datetime) -> Checkpoint
 
 def resumable(session: Session, job_id: str) -> Checkpoint | None:
     """The job's newest checkpoint with all that a resume needs."""
-    statement = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.state_path.is_not(None))
-    return session.scalars(statement.order_by(Checkpoint.step.desc()).limit(1)).one_or_none()
+    return checkpoint_queries.resumable(session, job_id)
 
 
 def list_(session: Session, project: str, job_id: str, page: PageRequest) -> Page[Checkpoint]:
     """A job's checkpoints, newest first."""
-    statement = select(Checkpoint).where(Checkpoint.project == project, Checkpoint.job_id == job_id)
+    statement = checkpoint_queries.of_job(project, job_id)
     return paginate(session, statement, Checkpoint.step, page, newest_first=True, filters={"job": job_id})
 
 
 def find(session: Session, project: str, job_id: str, which: Which) -> Checkpoint:
     """The best, the last, or the one at a step. Raises NotFound."""
     if isinstance(which, int):
-        statement = _at(job_id, which)
+        row = checkpoint_queries.of_visible_job(session, project, job_id, step=which)
     else:
-        mark = Checkpoint.is_best if which == "best" else Checkpoint.is_last
-        statement = select(Checkpoint).where(Checkpoint.job_id == job_id, mark)
-    shown = select(Job.id).where(Job.project == project, Job.deleted_at.is_(None))
-    row = session.scalars(statement.where(Checkpoint.job_id.in_(shown))).one_or_none()
+        row = checkpoint_queries.of_visible_job(session, project, job_id, mark=f"is_{which}")
     if row is None:
         name = f"at step {which}" if isinstance(which, int) else f"that is its {which}"
         raise NotFound(f"Job {job_id} has no checkpoint {name}: see GET /v1/jobs/{job_id}/checkpoints.")
@@ -84,8 +79,7 @@ def find(session: Session, project: str, job_id: str, which: Which) -> Checkpoin
 def resolve_reference(session: Session, project: str, ref: str, *, param: str = "init.checkpoint") -> Checkpoint:
     """What `job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…` means; BadReference (`checkpoint_not_found`)."""
     if is_id(ref, "ckpt"):
-        statement = select(Checkpoint).where(Checkpoint.id == ref, Checkpoint.project == project)
-        row = session.scalars(statement).one_or_none()
+        row = checkpoint_queries.by_id(session, project, ref)
         if row is not None:
             return row
     elif match := _OF_JOB.fullmatch(ref):
@@ -104,7 +98,3 @@ def _which(text: str) -> Which:
     if text == "best":
         return "best"
     return "last" if text == "last" else int(text)
-
-
-def _at(job_id: str, step: int) -> Select[Checkpoint]:
-    return select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.step == step)

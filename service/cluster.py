@@ -4,10 +4,9 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service.db import job_queries
+from service.db import job_queries, system_queries
 from service.db.models import Snapshot
 from service.db.upsert import upsert
 from service.spec import Resources
@@ -77,7 +76,7 @@ def write_snapshot(session: Session, dispatcher: str, data: dict[str, Any], now:
 
 def seen(session: Session) -> ClusterState:
     """The newest snapshot, with the queue as it is now."""
-    row = session.scalars(select(Snapshot).order_by(Snapshot.at.desc()).limit(1)).one_or_none()
+    row = system_queries.newest_snapshot(session)
     counts = job_queries.count_by_state(session)
     queue = {
         "queued": counts.get(JobState.QUEUED, 0),

@@ -90,7 +90,7 @@ def add(session: Session, project: str, examined: Examined, now: datetime) -> Da
     row = Dataset(
         id=new_id("ds"),
         project=project,
-        name=examined.options.name or _name(examined.origin),
+        name=data.printable(examined.options.name or _name(examined.origin), 200),
         state="ready" if examined.info else "invalid",
         options=options,
         uri=_uri(examined.origin),
@@ -229,9 +229,9 @@ def _uri(origin: Origin) -> str | None:
 
 def _name(origin: Origin) -> str:
     if isinstance(origin, Uploaded):
-        return origin.filename[:200]
+        return origin.filename
     if isinstance(origin, Outside):
-        return origin.uri.rstrip("/").rsplit("/", 1)[-1][:200]
+        return origin.uri.rstrip("/").rsplit("/", 1)[-1]
     return f"{origin.name}/{origin.part}" if origin.part else origin.name
 
 
@@ -240,7 +240,7 @@ def _stored_options(origin: Origin, options: DatasetOptions) -> dict[str, Any]:
     if isinstance(origin, BuiltinSource):
         stored |= {"builtin": origin.name, "part": origin.part, "release": builtin.release(origin)}
     elif isinstance(origin, Uploaded):
-        stored["filename"] = origin.filename
+        stored["filename"] = data.printable(origin.filename, 200)
     return stored
 
 

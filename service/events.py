@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service import clock
-from service.db import job_queries
+from service.db import event_queries
 from service.db.models import Event
 from service.ids import new_id
 from service.pages import Page, PageRequest, paginate
@@ -43,7 +42,7 @@ def add(
     event = Event(
         id=new_id("evt"),
         job_id=job_id,
-        seq=job_queries.next_event_seq(session, job_id),
+        seq=event_queries.next_seq(session, job_id),
         type=type_,
         level=level,
         message=message,
@@ -57,16 +56,15 @@ def add(
 
 def list_(session: Session, job_id: str, page: PageRequest) -> Page[Event]:
     """Oldest first."""
-    statement = select(Event).where(Event.job_id == job_id)
+    statement = event_queries.of_job(job_id)
     return paginate(session, statement, Event.seq, page, newest_first=False, filters={"job": job_id})
 
 
 def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event]:
     """The next events after `seq` (0: from the first), oldest first."""
-    statement = select(Event).where(Event.job_id == job_id, Event.seq > seq).order_by(Event.seq).limit(limit)
-    return session.scalars(statement).all()
+    return event_queries.after(session, job_id, seq, limit)
 
 
 def seq_of(session: Session, job_id: str, event_id: str) -> int | None:
     """The place of an event of this job, for a reader that names the last one it saw; None: it is not one of them."""
-    return session.scalars(select(Event.seq).where(Event.job_id == job_id, Event.id == event_id)).one_or_none()
+    return event_queries.seq_of(session, job_id, event_id)

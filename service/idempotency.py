@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, delete, or_
 from sqlalchemy.orm import Session
 
+from service.db import system_queries
 from service.db.insert import insert_new
 from service.db.models import IdempotencyKey
 from service.errors import IdempotencyInFlight, IdempotencyMismatch
@@ -32,7 +32,7 @@ def begin(session: Session, project: str, path: str, key: str, body_sha256: str,
 
     Raises IdempotencyMismatch where the key was used with another body, IdempotencyInFlight while the first runs.
     """
-    _purge(session, now)
+    system_queries.free_keys(session, answered=now - KEPT, unanswered=now - IN_FLIGHT_AT_MOST)
     taken = insert_new(
         session, IdempotencyKey, project=project, path=path, key=key, body_sha256=body_sha256, created_at=now
     )
@@ -57,10 +57,4 @@ def finish(
 
 def abandon(session: Session, project: str, path: str, key: str) -> None:
     """Frees the key of a request that was not executed; an answer that is stored stays."""
-    mine = and_(IdempotencyKey.project == project, IdempotencyKey.path == path, IdempotencyKey.key == key)
-    session.execute(delete(IdempotencyKey).where(mine, IdempotencyKey.status.is_(None)))
-
-
-def _purge(session: Session, now: datetime) -> None:
-    dead = and_(IdempotencyKey.status.is_(None), IdempotencyKey.created_at <= now - IN_FLIGHT_AT_MOST)
-    session.execute(delete(IdempotencyKey).where(or_(IdempotencyKey.created_at <= now - KEPT, dead)))
+    system_queries.free_unanswered_key(session, project, path, key)

@@ -2,28 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from service.db import metric_queries
+from service.db.metric_queries import Point
 from service.db.models import MetricPoint
 from service.db.upsert import upsert
 from service.errors import InvalidRequest
 
+__all__ = ["DEFAULT_POINTS", "MAX_POINTS", "Point", "read", "write"]
+
 DEFAULT_POINTS = 1000
 MAX_POINTS = 10_000
-
-
-@dataclass(frozen=True)
-class Point:
-    """The value of the metric `name` when `step` steps were done."""
-
-    name: str
-    step: int
-    value: float
-    at: datetime
 
 
 def write(session: Session, job_id: str, points: Sequence[Point]) -> None:
@@ -56,6 +47,6 @@ def read(
     if max_points < 2:
         raise InvalidRequest("max_points must be at least 2: the first and the last point are kept", param="max_points")
     series: dict[str, list[Point]] = {name: [] for name in names or ()}
-    for row in metric_queries.thinned(session, job_id, names or None, min(max_points, MAX_POINTS)):
-        series.setdefault(row.name, []).append(Point(row.name, row.step, row.value, row.at))
+    for point in metric_queries.thinned(session, job_id, names or None, min(max_points, MAX_POINTS)):
+        series.setdefault(point.name, []).append(point)
     return series

@@ -64,7 +64,7 @@ class Storage:
         if not _KIND.fullmatch(kind):
             raise ValueError(f"{kind!r} is not a kind of file: use lowercase letters, digits and hyphens")
         aside = f"{self._root}/aside/{uuid.uuid4().hex}"
-        with _full_is_told():
+        with full_is_told():
             self._fs.makedirs(f"{self._root}/aside", exist_ok=True)
             try:
                 sha256, size = self._write(aside, chunks, max_bytes)
@@ -159,7 +159,8 @@ def _sync_folders(folder: Path, root: Path) -> None:
 
 
 @contextmanager
-def _full_is_told() -> Iterator[None]:
+def full_is_told() -> Iterator[None]:
+    """Turns a disk without room into StorageFull."""
     try:
         yield
     except OSError as error:

@@ -54,7 +54,7 @@ class Coverage:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The module inside DistributedDataParallel, DataParallel and torch.compile: its parameters have their own names."""
+    """The module inside DistributedDataParallel, DataParallel or torch.compile, with its own names for parameters."""
     while True:
         if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
             inner = model.module

@@ -202,13 +202,14 @@ class WarpAdam(Optimizer):
                     "load it into an optimizer with that warp, then call change_warp"
                 )
         super().load_state_dict(state_dict)
-        # The base class rounds moments to the parameter's type; those of a bfloat16 parameter are float32.
+        # The base class rounds moments to the parameter's type, float32 or not, and shares `step` with what was loaded.
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
         for index, param in zip(saved_ids, self._parameters(), strict=True):
-            for moment in MOMENTS:
-                if moment in state_dict["state"].get(index, {}):
-                    value = state_dict["state"][index][moment]
-                    self.state[param][moment] = value.to(device=param.device, dtype=_wide(param), copy=True)
+            for name, value in state_dict["state"].get(index, {}).items():
+                if name in MOMENTS:
+                    self.state[param][name] = value.to(device=param.device, dtype=_wide(param), copy=True)
+                elif name == "step":
+                    self.state[param][name] = torch.as_tensor(value, dtype=torch.float32, device="cpu").clone()
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("_warp", "_warps", "_given_axes", "_strict")

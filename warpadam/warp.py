@@ -113,6 +113,9 @@ class Warp:
     def _arrays(self) -> dict[str, warpfile.Matrix]:
         return {key: matrix.numpy() for key, matrix in self._matrices.items()}
 
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_placed": {}}  # copies on a device stay in the process that made them
+
     def __repr__(self) -> str:
         return f"Warp({', '.join(self._matrices)})"
 

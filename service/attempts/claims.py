@@ -47,18 +47,19 @@ def claim_next(
     What does not fit is passed over and blocks nobody. Of several claimers at once only one gets a job. The new
     attempt's row, with the id under which it is to be launched, is written in the same transaction.
     """
-    after: tuple[int, str] | None = None
+    lease_until = now + timedelta(seconds=lease_s)
+    after: job_queries.Candidate | None = None
     while page := job_queries.queue_page(session, now, after):
-        for job in page:
-            spec = read_stored(job.spec)
-            if fits(spec) and job_queries.take(session, job, now + timedelta(seconds=lease_s)):
+        for candidate in page:
+            spec = read_stored(candidate.spec)
+            job = job_queries.take(session, candidate, lease_until) if fits(spec) else None
+            if job is not None:
                 return _begin(session, job, spec, launcher, now)
-        after = (page[-1].priority, page[-1].id)
+        after = page[-1]
     return None
 
 
 def _begin(session: Session, job: Job, spec: JobSpec, launcher: str, now: datetime) -> Claim:
-    session.refresh(job)
     fence = Fence(job.id, job.attempt, job.token)
     submission_id = f"{job.id}-{job.attempt}"
     session.add(

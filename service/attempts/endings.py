@@ -80,7 +80,8 @@ def _after_failure(session: Session, job: Job, failure: Failure, now: datetime) 
     failures = [row.failure for row in job_queries.attempts(session, job.id) if row.failure]
     used = sum(1 for each in failures if each["category"] == failure.category)
     budget = int(getattr(read_stored(job.spec).retries, failure.category))
-    may_retry = failure.retryable or failure.category == "user"  # whoever asks for retries of own failures gets them
+    # A failure that would be tried again gives way to an intent; one that ends the job is what the user must know.
+    may_retry = failure.retryable or (failure.category == "user" and used <= budget)
     if may_retry and (job.intent == "cancel" or job.state == JobState.CANCELLING):
         gate.pass_through(session, job, JobState.CANCELLING, JobState.CANCELLED, "cancelled", failure.message, now=now)
     elif may_retry and (job.intent == "pause" or job.state == JobState.PAUSING):

@@ -3,7 +3,7 @@
 Readers never run anything that a file says (no pickle), never unpack to disk, and bound what they read.
 """
 
-from service.data.errors import DataError
+from service.data.errors import DataError, printable
 from service.data.info import Arrays, DatasetInfo, InputInfo, Normalization, TargetInfo
 from service.data.limits import Limits
 from service.data.reading import inspect, load
@@ -24,4 +24,5 @@ __all__ = [
     "TargetInfo",
     "inspect",
     "load",
+    "printable",
 ]

@@ -2,10 +2,10 @@
 
 import gzip
 import hashlib
+import os
 import platform
 import re
 import sysconfig
-from collections.abc import Iterator
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,18 +65,20 @@ def _library(part: str | None) -> bytes:
         return b"".join(path.read_bytes() for path in _sources(root, root))
     if _PART.fullmatch(part):
         base = root.joinpath(*part.split("."))
-        if base.is_dir() and not _SKIPPED & set(part.split(".")) and (files := list(_sources(base, root))):
+        if base.is_dir() and not _SKIPPED & set(part.split(".")) and (files := _sources(base, root)):
             return b"".join(path.read_bytes() for path in files)
         if (module := base.with_suffix(".py")).is_file():
             return module.read_bytes()
     raise DataError(f"python-text has no part {part!r}. Some that it has: {', '.join(_packages(root)[:40])}.")
 
 
-def _sources(base: Path, root: Path) -> Iterator[Path]:
+def _sources(base: Path, root: Path) -> list[Path]:
     """Python files below `base`, without tests and without what was installed later."""
-    for path in sorted(base.rglob("*.py"), key=lambda path: path.relative_to(root).as_posix()):
-        if not _SKIPPED & set(path.relative_to(root).parts):
-            yield path
+    found = []
+    for folder, folders, files in os.walk(base):
+        folders[:] = [name for name in folders if name not in _SKIPPED]  # site-packages can be huge: never walked
+        found += [Path(folder, name) for name in files if name.endswith(".py")]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
 def _packages(root: Path) -> list[str]:

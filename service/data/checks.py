@@ -8,7 +8,7 @@ from service.data.errors import DataError
 from service.data.raw import Array, Place
 
 _BLOCK = 1 << 20
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = np.float64(np.finfo(np.float32).max)
 _NUMBERS = "biuf"
 _CALLED = {
     "c": "complex numbers",

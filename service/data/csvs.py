@@ -5,7 +5,6 @@ Every field is read as text and each column is then typed as a whole, so that wh
 
 import csv
 import io
-from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -25,11 +24,12 @@ _BOOLEANS = {"true": "1", "false": "0"}
 
 def read_csv(source: FileSource, options: DatasetOptions, limits: Limits) -> Raw:
     """Raises DataError."""
-    names, delimiter = _header(source)
+    header, delimiter = _header(source)
+    names = [name.strip() for name in header]
     check_names(source.name, names, limits)
     targets = target_columns(source.name, names, options)
-    table = _read(source, names, delimiter)
-    typed = pa.table([_typed(table[name]) for name in names], names=names) if table.num_rows else table
+    table = _read(source, header, delimiter)
+    typed = pa.table([_typed(column) for column in table.columns], names=names)
     warnings = [] if delimiter == "," else [f"Read with {delimiter!r} between the fields."]
     return read_table(typed, source.name, targets, warnings)
 
@@ -48,6 +48,8 @@ def _header(source: FileSource) -> tuple[list[str], str]:
         names = next(csv.reader(io.StringIO(first), delimiter=delimiter))
     except csv.Error as error:
         raise DataError(f"The header of {source.name} cannot be read ({error}): is it a text file?") from error
+    if len(start) == _HEADER_BYTES and sum(map(len, names)) > _HEADER_BYTES // 2:
+        raise DataError(f"The first line of {source.name} is longer than {_HEADER_BYTES} bytes: check its line ends.")
     if all(_is_number(name) for name in names):
         raise DataError(
             f"The first line of {source.name} holds numbers ({delimiter.join(names[:4])}…), not names: "
@@ -56,11 +58,11 @@ def _header(source: FileSource) -> tuple[list[str], str]:
     return names, delimiter
 
 
-def _read(source: FileSource, names: Sequence[str], delimiter: str) -> pa.Table:
+def _read(source: FileSource, names: list[str], delimiter: str) -> pa.Table:
     """The file as columns of text."""
     with source.open() as file:
         try:
-            return pa_csv.read_csv(
+            table = pa_csv.read_csv(
                 file,
                 read_options=pa_csv.ReadOptions(use_threads=False),  # or errors would not know their row
                 parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
@@ -68,12 +70,16 @@ def _read(source: FileSource, names: Sequence[str], delimiter: str) -> pa.Table:
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
                 ),
             )
-        except pa.ArrowInvalid as error:
+            found = table.column_names
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise DataError(f"{source.name}: {_advice(str(error))}") from error
+    if found != names:
+        raise DataError(f"The header of {source.name} is quoted in an unusual way: quote whole names, or none.")
+    return table
 
 
 def _advice(message: str) -> str:
-    if "UTF8" in message:
+    if "UTF8" in message or "utf-8" in message:
         return "it holds bytes that are not UTF-8: save it as UTF-8."
     if "Expected" in message and "columns" in message:
         plain = message.removeprefix("CSV parse error: ")

@@ -3,7 +3,7 @@
 import zipfile
 
 from service.data.errors import DataError
-from service.data.source import FileSource, FolderSource
+from service.data.source import UNREADABLE, FileSource, FolderSource
 from service.spec import Format
 
 _BY_ENDING: dict[str, Format] = {
@@ -61,7 +61,7 @@ def _by_content(source: FileSource) -> Format | None:
         try:
             with zipfile.ZipFile(file) as archive:
                 names = archive.namelist()
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+        except (*UNREADABLE, ValueError) as error:
             raise DataError(f"{source.name} is a damaged zip file: pack it again.") from error
     if names and all(name.endswith(".npy") for name in names):
         return "npz"

@@ -6,7 +6,6 @@ are checked as declared, and reading stops where a file turns out larger.
 
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,14 +18,14 @@ from PIL import Image, UnidentifiedImageError
 from service.data.errors import DataError
 from service.data.limits import Limits
 from service.data.raw import Array, Part, Place, Raw
-from service.data.source import FileSource, FolderSource, Member
+from service.data.source import UNREADABLE, FileSource, FolderSource, Member
 from service.spec import DatasetOptions
 
 _ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GRAY = {"1", "L", "LA"}
 _SIXTEEN_BIT = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
-_TRAIN, _VAL = {"train", "training"}, {"val", "valid", "validation"}
+_TRAIN, _VAL, _TEST = {"train", "training"}, {"val", "valid", "validation"}, {"test", "testing"}
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def _read(name: str, members: Sequence[Member], options: DatasetOptions, limits:
                 "and put each image into its class's folder."
             )
     tops = {image.label.lower() for image in images}
-    if tops <= _TRAIN | _VAL | {"test"} and tops & _TRAIN and tops & _VAL:
+    if tops <= _TRAIN | _VAL | _TEST and tops & _TRAIN and len(tops) > 1:
         return _read_split(name, images, warnings, limits)
     pixels = _stack(name, images, limits)
     return Raw("images", _part(name, images, pixels), warnings=warnings)
@@ -75,8 +74,8 @@ def _read_split(name: str, images: Sequence[_Labelled], warnings: list[str], lim
     if len(train) + len(val) < len(images):
         warnings.append("Not read: test. To validate on it, name it val.")
     pixels = _stack(name, [*train, *val], limits)
-    parts = _part(name, train, pixels[: len(train)]), _part(name, val, pixels[len(train) :])
-    return Raw("images", *parts, warnings=warnings)
+    validation = _part(name, val, pixels[len(train) :]) if val else None
+    return Raw("images", _part(name, train, pixels[: len(train)]), validation, warnings=warnings)
 
 
 def _below(image: _Labelled) -> _Labelled:
@@ -162,7 +161,7 @@ def _decode(name: str, member: Member, limits: Limits) -> Array:
         raise DataError(f"{where} has too many pixels; at most {limits.max_pixels}: make it smaller.") from error
     except UnidentifiedImageError as error:
         raise DataError(f"{where} is no image that can be read here: save it as PNG or JPEG.") from error
-    except (OSError, ValueError, SyntaxError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except (*UNREADABLE, ValueError, SyntaxError) as error:
         raise DataError(f"{where} cannot be read ({error}): replace it, or leave it out.") from error
     return array[..., None] if gray else array
 
@@ -172,10 +171,10 @@ def _unzipped(source: FileSource, limits: Limits) -> Iterator[list[Member]]:
     with source.open() as file:
         try:
             archive = zipfile.ZipFile(file)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+        except (*UNREADABLE, ValueError) as error:
             raise DataError(f"{source.name} is no readable zip file ({error}): pack it again.") from error
         with archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
             _check_archive(source.name, infos, limits)
             yield [_member(archive, info) for info in infos]
 

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
-from service.data.errors import DataError
+from service.data.errors import DataError, printable
 from service.spec import Format, Task
 
 Kind = Literal["table", "images", "text"]
@@ -71,6 +71,11 @@ class DatasetInfo(_Info):
     normalization: Normalization | None = None
     size_bytes: int
     warnings: list[str] = []
+
+    @field_validator("warnings")
+    @classmethod
+    def _printable(cls, warnings: list[str]) -> list[str]:
+        return [printable(warning, 500) for warning in warnings]
 
     def problem(self, task: Task) -> str | None:
         """Why this dataset does not serve `task`, and what to do; None: it does."""

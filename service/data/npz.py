@@ -1,7 +1,7 @@
 """`.npz`: `x_train, y_train, x_val, y_val`, or `x, y`: numbers of any type, order and endianness. Never by pickle."""
 
 import zipfile
-import zlib
+from tokenize import TokenError
 from typing import BinaryIO
 
 import numpy as np
@@ -10,7 +10,7 @@ from service.data.errors import DataError
 from service.data.info import Kind
 from service.data.limits import Limits
 from service.data.raw import Array, Part, Raw, indexed
-from service.data.source import FileSource
+from service.data.source import UNREADABLE, FileSource
 from service.spec import DatasetOptions
 
 _READ = ("x_train", "y_train", "x_val", "y_val", "x", "y")
@@ -48,7 +48,7 @@ def _arrays(file: BinaryIO, name: str, limits: Limits) -> tuple[dict[str, Array]
                     f"{name} unpacks to {declared} bytes; at most {limits.max_bytes} are accepted: take a part of it."
                 )
             arrays = {key: _array(archive, members[key], f"{name}: {key}") for key in wanted}
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OSError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{name} is no readable .npz file ({error}): write it with numpy.savez.") from error
     return arrays, sorted(set(members) - set(wanted))
 
@@ -58,7 +58,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Arra
     try:
         with archive.open(member) as file:
             array: Array = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, MemoryError, OverflowError, TypeError, SyntaxError) as error:
+    except (ValueError, EOFError, MemoryError, OverflowError, TypeError, SyntaxError, TokenError) as error:
         if "Object arrays" in str(error):
             raise DataError(
                 f"{name} is an object array, which only pickle could read: convert it before saving, "

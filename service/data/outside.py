@@ -17,7 +17,8 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from service.data.source import FileSource, FolderSource, Member, Source
-from service.errors import InvalidRequest, TooLarge
+from service.errors import InvalidRequest, StorageFull, TooLarge
+from service.storage import full_is_told
 
 _CHUNK = 1 << 20
 _HTTP = ("http", "https")
@@ -27,6 +28,8 @@ _SCHEMES = (*_HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "me
 @contextmanager
 def opened(uri: str, roots: Sequence[Path], max_bytes: int) -> Iterator[tuple[Source, str]]:
     """The source at `uri` and its sha256. Raises InvalidRequest (param `uri`) with what to do, TooLarge."""
+    if not uri.isprintable():
+        raise _refused("the address holds characters that cannot be printed")
     if "::" in uri:
         raise _refused("chained addresses (::) are not accepted: name the file itself")
     scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
@@ -53,8 +56,8 @@ def _resolved(uri: str, scheme: str, roots: Sequence[Path]) -> Path:
             raise _refused("a file:// address names no host: write file:///folder/file")
         text = unquote(parsed.path)
     try:
-        path = Path(text).resolve() if "\0" not in text else Path("/")
-    except (OSError, RuntimeError) as error:
+        path = Path(text).resolve()
+    except (OSError, RuntimeError, ValueError) as error:
         raise _refused(f"the path cannot be followed ({error})") from error
     if not Path(text).is_absolute() or not any(path.is_relative_to(root.resolve()) for root in roots):
         folders = ", ".join(str(root) for root in roots)
@@ -130,8 +133,10 @@ def _copy(uri: str, scheme: str, into: Any, max_bytes: int) -> tuple[int, str]:
                 if size > max_bytes:
                     raise TooLarge(f"{uri} is larger than the {max_bytes} bytes that are accepted here.", param="uri")
                 digest.update(chunk)
-                into.write(chunk)
-    except TooLarge:
+                with full_is_told():
+                    into.write(chunk)
+                    into.flush()
+    except (TooLarge, StorageFull):
         raise
     except FileNotFoundError as error:
         raise _refused(f"there is nothing at {uri}: check the address") from error
@@ -141,7 +146,6 @@ def _copy(uri: str, scheme: str, into: Any, max_bytes: int) -> tuple[int, str]:
         ) from error
     except Exception as error:  # every driver has its own errors: boto's, aiohttp's, Google's
         raise _refused(f"{uri} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
-    into.flush()
     return size, digest.hexdigest()
 
 

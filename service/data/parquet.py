@@ -23,7 +23,7 @@ def read_parquet(source: FileSource, options: DatasetOptions, limits: Limits) ->
             targets = target_columns(source.name, names, options)
             _check_size(parquet, source.name, len(names), limits)
             table = parquet.read(columns=names)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error)[:200]
             raise DataError(f"{source.name} is no readable Parquet file ({reason}): write it again.") from error
     dropped = len(names) < len(parquet.schema_arrow.names)

@@ -44,10 +44,12 @@ class Scaling:
         row = subset.part.x.shape[1:]
         out = np.empty((subset.count, *row), dtype=np.float32)
         for block in blocks(subset.count, int(np.prod(row))):
+            if self.normalization is None:
+                np.multiply(subset.inputs(block), self.factor, out=out[block], dtype=np.float32, casting="unsafe")
+                continue
+            # In float64: a column may differ by little around a large mean.
             wide = subset.inputs(block).astype(np.float64) * self.factor
-            if self.normalization is not None:
-                wide = (wide - self.normalization.mean) / self.normalization.std
-            out[block] = wide
+            out[block] = (wide - self.normalization.mean) / self.normalization.std
         return out
 
 
@@ -142,13 +144,12 @@ def _fit(train: Subset, factor: float) -> Normalization:
 def _range_warnings(kind: Kind, x: Array, normalization: Normalization | None) -> list[str]:
     if normalization is not None:
         return []
-    if kind == "table":
+    largest = _largest(x)
+    if kind == "table" and largest > 100:
+        return [f"Inputs reach {largest:.4g} and are used as they are: normalize: standard would help training."]
+    if kind == "images" and x.dtype != np.uint8 and largest > 16:
         return [
-            f"Inputs reach {_largest(x):.4g} in size and are used as they are: register with normalize: standard."
-        ] * (_largest(x) > 100)
-    if x.dtype != np.uint8 and _largest(x) > 16:
-        return [
-            f"Image values reach {_largest(x):.4g} and are used as they are, for only uint8 is divided by 255: "
+            f"Image values reach {largest:.4g} and are used as they are, for only uint8 is divided by 255: "
             "give uint8, or register with normalize: standard."
         ]
     return []

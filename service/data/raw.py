@@ -10,7 +10,7 @@ from service.data.info import Kind
 
 Array = NDArray[Any]
 Place = Callable[[tuple[int, ...]], str]
-"""Names an index of an array for a message: `x_train[3, 2]`, or `column 'age', data row 4`; () means all of it."""
+"""Names an index of an array: `x_train[3, 2] (row 3, …)`, or `column 'age', data row 4`; () means all of it."""
 
 
 @dataclass(frozen=True)
@@ -42,5 +42,12 @@ class RawText:
 
 
 def indexed(name: str) -> Place:
-    """Places of an array that has a name: `x_train[3, 2]`."""
-    return lambda index: f"{name}[{', '.join(map(str, index))}]" if index else name
+    """Places of an array that has a name: `x_train[3, 2] (row 3, column 2, counted from 0)`."""
+
+    def place(index: tuple[int, ...]) -> str:
+        if not index:
+            return name
+        column = f", column {index[1]}" if len(index) == 2 else ""
+        return f"{name}[{', '.join(map(str, index))}] (row {index[0]}{column}, counted from 0)"
+
+    return place

@@ -3,11 +3,29 @@
 A source only knows how to open its bytes and what to call them in messages; formats are the readers' business.
 """
 
+import lzma
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 Opener = Callable[[], BinaryIO]
+
+UNREADABLE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    OverflowError,
+    UnicodeDecodeError,
+    IndexError,  # a member without a name
+    RuntimeError,  # encrypted, or a compression that is not known
+)
+"""What reading a damaged archive, or something that is none, raises."""
 
 
 @dataclass(frozen=True)

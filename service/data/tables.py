@@ -4,6 +4,7 @@ Booleans are 0 and 1. Text in an input column is refused, with the column's name
 user to say. A gap is refused likewise.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,9 @@ from service.data.raw import Array, Part, Place, Raw
 from service.spec import DatasetOptions
 
 _SHOWN = 8
+_MAX_NAME = 200
+_MAX_LABEL = 200
+"""Characters."""
 
 
 def target_columns(file: str, names: Sequence[str], options: DatasetOptions) -> list[str]:
@@ -46,15 +50,16 @@ def check_names(file: str, names: Sequence[str], limits: Limits) -> None:
                 f"Column {number} of {file} has no name. An index that pandas wrote? Write it with index=False; "
                 "else name the column."
             )
-    twice = (
-        sorted({column for column in names if list(names).count(column) > 1}) if len(set(names)) < len(names) else []
-    )
+        if len(column) > _MAX_NAME:
+            raise DataError(f"The name of column {number} of {file} has {len(column)} characters: shorten it.")
+    twice = sorted(column for column, count in Counter(names).items() if count > 1)
     if twice:
         raise DataError(f"{file} has more than one column named {_list(twice)}: give each its own name.")
 
 
 def read_table(table: pa.Table, file: str, targets: Sequence[str], warnings: list[str]) -> Raw:
     """`table` as arrays; the inputs keep their order."""
+    table = pa.table([_plain(column, file) for column in table.columns], names=table.column_names)
     inputs = [column for column in table.column_names if column not in targets]
     if table.num_rows == 0:
         raise DataError(f"{file} has a header and no rows: nothing can be learned from it.")
@@ -95,6 +100,21 @@ def _refuse_text(table: pa.Table, file: str, inputs: Sequence[str]) -> None:
     )
 
 
+def _plain(column: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
+    """A column without the encodings that do not change what it holds: categories, views. Text in it is UTF-8."""
+    types, kind = pa.types, column.type
+    if types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+    elif types.is_string_view(kind):
+        column = column.cast(pa.string())
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{file} holds text that is not UTF-8: write it again.") from error
+    return column
+
+
 def _is_number(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
@@ -111,8 +131,6 @@ def _numbers(column: pa.ChunkedArray, name: str) -> Array:
 
 
 def _target(column: pa.ChunkedArray, name: str) -> Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
     if _is_number(column.type):
         numbers = _numbers(column, name)
         return numbers.astype(bool) if pa.types.is_boolean(column.type) else numbers
@@ -120,8 +138,10 @@ def _target(column: pa.ChunkedArray, name: str) -> Array:
         raise DataError(f"Target column {name!r} holds {column.type}: give numbers, or labels as text.")
     _refuse_gap(column, name)
     longest = pc.max(pc.utf8_length(column)).as_py() or 0
-    if longest > 1000:
-        raise DataError(f"Target column {name!r} holds a text of {longest} characters: labels have at most 1000.")
+    if longest > _MAX_LABEL:
+        raise DataError(
+            f"Target column {name!r} holds a text of {longest} characters; labels have at most {_MAX_LABEL}."
+        )
     return np.array(column.to_pylist(), dtype=np.str_)
 
 

@@ -15,7 +15,7 @@ from service.data.raw import Array, Part
 
 MAX_CLASSES = 10_000
 _FEW = 1_000
-_MAX_LABEL = 1_000
+_MAX_LABEL = 200
 """Characters of a label."""
 
 
@@ -70,6 +70,8 @@ def understand(train: Part, val: Part | None) -> Targets:
     if width > 1:
         return Targets(_info(["values"], width), None)
     labels = np.unique(both)
+    if both.dtype.kind == "U":
+        _check_encodable(labels)
     if both.dtype.kind == "U" and len(labels) == 1:
         raise DataError(
             f"Every row has the same label, {str(labels[0])!r}: a classification needs at least two classes."
@@ -114,6 +116,14 @@ def _check_text(y: Array, part: Part) -> None:
     if (lengths > _MAX_LABEL).any():
         where = part.y_place((int(np.argmax(lengths)),))
         raise DataError(f"{where} has {int(lengths.max())} characters; labels have at most {_MAX_LABEL}: shorten it.")
+
+
+def _check_encodable(labels: Array) -> None:
+    """A numpy text can hold code points that no UTF-8 can."""
+    try:
+        "".join(labels.tolist()).encode()
+    except ValueError as error:
+        raise DataError("A label is no valid Unicode text: write the labels again, or as integers.") from error
 
 
 def _check_agree(train: Part, val: Part) -> None:

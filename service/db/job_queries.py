@@ -5,7 +5,9 @@ has one writer anyway. Locks are taken job first, then what belongs to it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import CursorResult, Select, exists, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -43,34 +45,40 @@ def filtered(
     return statement
 
 
-def queue_page(session: Session, now: datetime, after: tuple[int, str] | None) -> Sequence[Job]:
+@dataclass(frozen=True)
+class Candidate:
+    """What a claimer sees of a queued job before it has it."""
+
+    id: str
+    priority: int
+    token: int
+    spec: dict[str, Any]
+
+
+def queue_page(session: Session, now: datetime, after: Candidate | None) -> list[Candidate]:
     """The next jobs that may be claimed, in the order in which they should be."""
-    statement = select(Job).where(
+    statement = select(Job.id, Job.priority, Job.token, Job.spec).where(
         Job.state == JobState.QUEUED, Job.intent.is_(None), or_(Job.not_before.is_(None), Job.not_before <= now)
     )
     if after is not None:
-        priority, job_id = after
-        statement = statement.where(or_(Job.priority < priority, (Job.priority == priority) & (Job.id > job_id)))
-    return session.scalars(statement.order_by(Job.priority.desc(), Job.id).limit(QUEUE_PAGE)).all()
+        same = (Job.priority == after.priority) & (Job.id > after.id)
+        statement = statement.where(or_(Job.priority < after.priority, same))
+    rows = session.execute(statement.order_by(Job.priority.desc(), Job.id).limit(QUEUE_PAGE))
+    return [Candidate(*row) for row in rows]
 
 
-def take(session: Session, job: Job, lease_until: datetime) -> bool:
-    """The claim: one conditional UPDATE, which of several claimers only one can win."""
+def take(session: Session, candidate: Candidate, lease_until: datetime) -> Job | None:
+    """The claim: one conditional UPDATE, which of several claimers only one can win. The job, if this one did."""
+    still_queued = (Job.state == JobState.QUEUED) & Job.intent.is_(None) & (Job.token == candidate.token)
     statement = (
         update(Job)
-        .where(Job.id == job.id, Job.state == JobState.QUEUED, Job.intent.is_(None), Job.token == job.token)
+        .where(Job.id == candidate.id, still_queued)
         .values(token=Job.token + 1, attempt=Job.attempt + 1, lease_until=lease_until, not_before=None)
         .execution_options(synchronize_session=False)
     )
     result = session.execute(statement)
     assert isinstance(result, CursorResult)
-    return result.rowcount == 1
-
-
-def next_event_seq(session: Session, job_id: str) -> int:
-    """Counts up the job's events. The row stays locked until the commit, so the order of numbers is that of commits."""
-    statement = update(Job).where(Job.id == job_id).values(event_seq=Job.event_seq + 1).returning(Job.event_seq)
-    return session.execute(statement.execution_options(synchronize_session=False)).scalar_one()
+    return session.get_one(Job, candidate.id, populate_existing=True) if result.rowcount == 1 else None
 
 
 def with_attempt(session: Session) -> Sequence[Job]:

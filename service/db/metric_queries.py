@@ -1,6 +1,8 @@
 """SELECTs over metric points, thinned by the database."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
@@ -8,7 +10,17 @@ from sqlalchemy.orm import Session
 from service.db.models import MetricPoint
 
 
-def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: int) -> Sequence[MetricPoint]:
+@dataclass(frozen=True)
+class Point:
+    """The value of the metric `name` when `step` steps were done."""
+
+    name: str
+    step: int
+    value: float
+    at: datetime
+
+
+def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: int) -> list[Point]:
     """At most `most` >= 2 points of each name, in order of name and step.
 
     The n points of a name are laid out in `most` buckets of equal size, the last of which holds the last point alone;
@@ -26,6 +38,6 @@ def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: in
     bucket = (points.c.place - 1) * (most - 1) // last
     before = (points.c.place - 2) * (most - 1) // last
     kept = or_(points.c.n <= most, points.c.place == 1, bucket != before)
-    columns = (points.c.job_id, points.c.name, points.c.step, points.c.value, points.c.at)
+    columns = (points.c.name, points.c.step, points.c.value, points.c.at)
     rows = session.execute(select(*columns).where(kept).order_by(points.c.name, points.c.step))
-    return [MetricPoint(job_id=row.job_id, name=row.name, step=row.step, value=row.value, at=row.at) for row in rows]
+    return [Point(*row) for row in rows]

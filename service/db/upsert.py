@@ -9,14 +9,13 @@ from sqlalchemy.orm import Session
 
 from service.db.models import Base
 
-_ROWS_AT_ONCE = 1000  # SQLite takes 32 766 values in a statement, PostgreSQL 65 535
-
 
 def upsert(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Writes `rows`, each naming all columns, no two with the same primary key."""
+    """Writes `rows`, each naming all columns."""
+    if not rows:
+        return
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     keys = [column.name for column in inspect(model).primary_key]
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        statement = dialect.insert(model).values([dict(row) for row in rows[start : start + _ROWS_AT_ONCE]])
-        new = {name: value for name, value in statement.excluded.items() if name not in keys}
-        session.execute(statement.on_conflict_do_update(index_elements=keys, set_=new))
+    statement = dialect.insert(model.__table__)
+    new = {name: value for name, value in statement.excluded.items() if name not in keys}
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), list(rows))

@@ -43,11 +43,15 @@ def solve(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE)
     eigenvalues: dict[str, Matrix64] = {}
     with threadpool_limits(limits=1):
         for key, covariance in covariances(statistics, n0=n0, max_share=max_share).items():
-            values, basis = _eigenbasis(covariance)
-            eigenvalues[key] = values
-            matrices[key] = np.ascontiguousarray(basis.T.astype(np.float32))
+            matrices[key], eigenvalues[key] = _basis(covariance)
         solved_with = _record()
     return Solution(matrices, eigenvalues, solved_with)
+
+
+def basis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
+    """The P of one covariance (n, n) and its eigenvalues, as in `solve`: for a basis from other data than gradients."""
+    with threadpool_limits(limits=1):
+        return _basis(covariance)
 
 
 def verify(
@@ -106,14 +110,14 @@ def capped_weights(weights: Sequence[int], max_share: float) -> list[float]:
     raise AssertionError("unreachable: the lightest weight is never above the cap")
 
 
-def _eigenbasis(covariance: Matrix64) -> tuple[Matrix64, Matrix64]:
-    """Eigenvalues, largest first and none below 0, and eigenvectors as columns, canonical where not determined."""
+def _basis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
+    """Eigenvectors as rows, canonical where not determined, and eigenvalues, largest first and none below 0."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     for first, last in clusters(values):
         if last - first > 1:
             vectors[:, first:last] = _canonical(vectors[:, first:last])
-    return values, vectors * _signs(vectors)
+    return np.ascontiguousarray((vectors * _signs(vectors)).T.astype(np.float32)), values
 
 
 def clusters(values: Matrix64, gap: float = CLUSTER_GAP) -> list[tuple[int, int]]:

@@ -66,8 +66,11 @@ class CovarianceObserver:
 
     @torch.no_grad()
     def _add(self, keys: tuple[str | None, ...], gradient: Tensor, norm: float) -> None:
-        # Divided in float64 first: a gradient of 1e-30 must not vanish, nor one of 1e30 overflow, when it is squared.
-        unit = (gradient.detach().double() / norm).float().reshape(merged_shape(gradient.shape, len(keys)))
+        # Divided before it is squared, so that a gradient of 1e-30 does not vanish there, nor one of 1e30 overflow; in
+        # float64 only where the norm itself comes near the limits of float32.
+        plain = 1e-30 < norm < 1e30 and gradient.dtype != torch.float64
+        G = gradient.detach().float() if plain else gradient.detach().double()
+        unit = (G / norm).float().reshape(merged_shape(gradient.shape, len(keys)))
         for axis, key in enumerate(keys):
             if key is not None:
                 unfolded = unit.movedim(axis, 0).reshape(unit.shape[axis], -1)

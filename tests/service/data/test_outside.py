@@ -1,0 +1,136 @@
+"""Data at outside addresses: what is read, and what is refused."""
+
+import functools
+import http.server
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from service.data import FileSource, FolderSource
+from service.data.outside import opened
+from service.errors import InvalidRequest, TooLarge
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> list[Path]:
+    root = tmp_path / "data root"
+    root.mkdir()
+    (root / "a.txt").write_bytes(b"hello")
+    (tmp_path / "secret.txt").write_bytes(b"secret")
+    return [root]
+
+
+def read(uri: str, roots: list[Path], max_bytes: int = MIB) -> bytes:
+    with opened(uri, roots, max_bytes) as (source, _):
+        assert isinstance(source, FileSource)
+        with source.open() as file:
+            content = file.read()
+        assert source.size == len(content)
+        return content
+
+
+def refused(uri: str, roots: list[Path], message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught, opened(uri, roots, MIB):
+        pass
+    assert caught.value.param == "uri"
+
+
+def test_local_files_below_a_root(roots: list[Path]) -> None:
+    path = roots[0] / "a.txt"
+    assert read(str(path), roots) == b"hello"
+    assert read(path.as_uri(), roots) == b"hello"
+    assert read(f"{roots[0]}/../{roots[0].name}/a.txt", roots) == b"hello"
+
+
+def test_local_files_elsewhere_are_refused(roots: list[Path], tmp_path: Path) -> None:
+    (roots[0] / "link.txt").symlink_to(tmp_path / "secret.txt")
+    (roots[0] / "loop").symlink_to(roots[0] / "loop")
+    for path in ("../secret.txt", "link.txt"):
+        refused(f"{roots[0]}/{path}", roots, "below .* only")
+        refused(f"file://{roots[0]}/{path}", roots, "below .* only")
+    refused("/etc/passwd", roots, "below .* only")
+    refused("/etc/no-such-file", roots, "below .* only")
+    refused("a.txt", roots, "absolute")
+    refused(f"file://elsewhere{roots[0]}/a.txt", roots, "names no host")
+    refused(f"{roots[0]}/no-such-file", roots, "there is no file")
+    refused(f"{roots[0]}/loop", roots, "data cannot be read")
+    refused(f"{roots[0]}/a.txt\0", roots, "cannot be printed")
+    refused(f"file://{roots[0]}/a.txt%00", roots, "cannot be followed")
+    refused(str(roots[0] / "a.txt"), [], "WARPADAM_DATA_ROOTS")
+
+
+def test_a_folder_is_hashed_by_names_and_contents(roots: list[Path], tmp_path: Path) -> None:
+    digests = set()
+    for name, content in (("x", b"1"), ("y", b"1"), ("y", b"2")):
+        folder = roots[0] / "images"
+        folder.mkdir(exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        (folder / name).write_bytes(content)
+        with opened(str(folder), roots, MIB) as (source, sha256):
+            assert isinstance(source, FolderSource)
+            assert [member.path for member in source.members] == [name]
+            digests.add(sha256)
+    assert len(digests) == 3
+    (roots[0] / "images" / "link").symlink_to(tmp_path / "secret.txt")
+    refused(str(roots[0] / "images"), roots, "link that leads outside")
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("zip://a.csv::file:///etc/passwd", "chained"),
+        ("simplecache::http://host/a", "chained"),
+        ("ssh://host/a.csv", "scheme 'ssh' is not accepted"),
+        ("ftp://host/a.csv", "scheme 'ftp' is not accepted"),
+        ("http://user:password@localhost/a.csv", "no user or password"),
+        ("http://169.254.169.254/latest/meta-data", "own network"),
+        ("http://metadata.google.internal/x", "own network"),
+        ("memory://nothing-there.csv", "there is nothing at"),
+        ("http://127.0.0.1:9/a.csv", "cannot be read"),
+    ],
+)
+def test_other_addresses_are_refused(uri: str, message: str, roots: list[Path]) -> None:
+    refused(uri, roots, message)
+
+
+def test_a_store(roots: list[Path]) -> None:
+    with fsspec.open("memory://outside/a.txt", "wb") as file:
+        file.write(b"stored")
+    assert read("memory://outside/a.txt", roots) == b"stored"
+    with pytest.raises(TooLarge):
+        read("memory://outside/a.txt", roots, max_bytes=5)
+
+
+def test_too_large_local_files(roots: list[Path]) -> None:
+    with pytest.raises(TooLarge):
+        read(str(roots[0] / "a.txt"), roots, max_bytes=4)
+
+
+@pytest.fixture
+def web(roots: list[Path]) -> Iterator[str]:
+    """A web server that knows no ranges."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    handler = functools.partial(Quiet, directory=str(roots[0]))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_web_server(web: str, roots: list[Path]) -> None:
+    assert read(f"{web}/a.txt", roots) == b"hello"
+    refused(f"{web}/nothing.txt", roots, "there is nothing at")
+    with pytest.raises(TooLarge):
+        read(f"{web}/a.txt", roots, max_bytes=4)

@@ -1,0 +1,1 @@
+"""The commands of `warpadam`, by what they are about."""

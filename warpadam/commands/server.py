@@ -1,0 +1,60 @@
+"""`warpadam serve | demo | db …`: what runs the service, as `python -m service …`; nothing of it is imported here."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+database = typer.Typer(help="The service's database.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+    app.command()(demo)
+    app.add_typer(database, name="db")
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
+    data_dir: Annotated[Path | None, typer.Option(help="Database, files and logs; ~/.warpadam where absent.")] = None,
+) -> None:
+    """Run the service on this machine: API, dispatcher and a local Ray. Ctrl-C or SIGTERM ends all of it."""
+    data = ["--data-dir", str(data_dir)] if data_dir else []
+    _become_service("serve", "--host", host, "--port", str(port), *data)
+
+
+def demo(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the report goes.")] = Path("demo-output"),
+    steps: Annotated[int, typer.Option(help="T: the steps that AdamW gets on the held-out domain.", min=20)] = 120,
+    as_json: Annotated[bool, typer.Option("--json", help="Only the last line: one JSON object.")] = False,
+) -> None:
+    """Run the main job end to end on real text, against a service of its own, and show what P saves."""
+    from warpadam.demo.run import run
+
+    run(output, steps=steps, quiet=as_json)
+
+
+@database.command("upgrade")
+def upgrade() -> None:
+    """Bring the database to this version's schema."""
+    _become_service("upgrade")
+
+
+@database.command("check")
+def check() -> None:
+    """Check that what the database holds fits together: references, files, ledger and P."""
+    _become_service("check")
+
+
+@database.command("backup")
+def backup(target: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+    """Copy the database while it is in use."""
+    _become_service("backup", str(target))
+
+
+def _become_service(*arguments: str) -> None:
+    """Replaces this process, so that signals reach the service itself."""
+    os.execv(sys.executable, [sys.executable, "-m", "service", *arguments])

@@ -1,0 +1,1 @@
+"""The main job, end to end, over HTTP only, as any user would do it: `warpadam demo`."""

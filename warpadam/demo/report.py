@@ -1,0 +1,98 @@
+"""What the demo found: the table, the curves, and the one JSON object."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from warpadam.sdk.job import Job
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One job on the held-out domain, ended."""
+
+    job: Job
+    steps: int
+    lr: float
+    warp: int | None
+
+    @property
+    def val_loss(self) -> float:
+        assert self.job.result is not None
+        return float(self.job.result["final"]["val_loss"])
+
+    @property
+    def seconds(self) -> float:
+        assert self.job.result is not None
+        return float(self.job.result["seconds"])
+
+    def summary(self) -> Json:
+        return {"val_loss": round(self.val_loss, 6), "lr": self.lr, "seconds": round(self.seconds, 3)}
+
+
+def best(runs: Sequence[Run], *, steps: int, warped: bool) -> Run:
+    """The run with the best learning rate at this budget."""
+    return min(
+        (run for run in runs if run.steps == steps and (run.warp is not None) == warped), key=lambda r: r.val_loss
+    )
+
+
+def steps_ratio(adamw: Run, warped: Sequence[Run]) -> float | None:
+    """T divided by the smallest budget at which WarpAdam reached AdamW's final loss; None where it did at none.
+
+    A budget counts only if each larger one reached it too.
+    """
+    reached = None
+    for run in sorted(warped, key=lambda run: -run.steps):
+        if run.val_loss > adamw.val_loss:
+            break
+        reached = run.steps
+    return None if reached is None else round(adamw.steps / reached, 4)
+
+
+def print_table(console: Console, adamw: Run, warped: Sequence[Run], runs: Sequence[Run]) -> None:
+    table = Table(title="Held-out domain: validation loss (nats per byte) after the whole budget", title_justify="left")
+    for column in ("optimizer", "steps", "val_loss", "best lr", "seconds", "val_loss at each lr"):
+        table.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=True)
+    for run in (adamw, *warped):
+        name = "AdamW" if run.warp is None else f"WarpAdam, P v{run.warp}"
+        reached = " ≤" if run.warp is not None and run.val_loss <= adamw.val_loss else ""
+        grid = [other for other in runs if other.steps == run.steps and (other.warp is None) == (run.warp is None)]
+        losses = "  ".join(f"{other.val_loss:.3f}" for other in sorted(grid, key=lambda other: other.lr))
+        table.add_row(name, str(run.steps), f"{run.val_loss:.4f}{reached}", f"{run.lr:g}", f"{run.seconds:.1f}", losses)
+    console.print(table)
+    console.print("≤ marks the budgets at which AdamW's final loss was reached.", style="dim")
+
+
+def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:
+    """Validation loss over steps: one curve for each budget, at its best learning rate."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
+    shades = pyplot.get_cmap("viridis")
+    for index, run in enumerate(sorted(warped, key=lambda run: -run.steps)):
+        steps, losses = _curve(run)
+        label = f"WarpAdam, {run.steps} steps, lr {run.lr:g}"
+        axes.plot(steps, losses, "o-", ms=3, color=shades(0.15 + 0.2 * index), label=label)
+    steps, losses = _curve(adamw)
+    axes.plot(steps, losses, "s-", ms=3, color="tab:red", label=f"AdamW, {adamw.steps} steps, lr {adamw.lr:g}")
+    axes.axhline(adamw.val_loss, ls=":", color="tab:red", lw=1)
+    axes.set(xlabel="step", ylabel="validation loss (nats per byte)", title="A text domain never seen, from one base")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def _curve(run: Run) -> tuple[list[int], list[float]]:
+    points = run.job.metrics("val_loss")["val_loss"]
+    return [point["step"] for point in points], [point["value"] for point in points]

@@ -1,0 +1,147 @@
+"""The demo, step by step. It talks to the service over HTTP, and to the `warpadam` command, as any user does."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from warpadam.client import Client
+from warpadam.demo import report
+from warpadam.demo.corpus import cut
+from warpadam.demo.embedded import embedded_service
+from warpadam.demo.plan import BASE_DOMAIN, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
+from warpadam.demo.watch import ran_together, wait_for_all
+from warpadam.sdk.errors import NotFound, WarpAdamError
+
+Json = dict[str, Any]
+
+
+def run(output: Path, *, steps: int, quiet: bool) -> None:
+    """Runs everything and prints the JSON line last. With `quiet` the rest goes to standard error."""
+    began = time.monotonic()
+    console = Console(stderr=quiet, highlight=False)
+    output.mkdir(parents=True, exist_ok=True)
+    data_dir = output / "data"
+    console.print("[bold]1[/]  Starting the service: SQLite, a local Ray, a free port …")
+    with embedded_service(data_dir) as url, Client(url) as client:
+        console.print(f"   {url} is up after {time.monotonic() - began:.1f} s; its page shows the jobs while they run.")
+        result = _main_job(client, output, steps, console)
+    console.print(f"Done in {time.monotonic() - began:.0f} s. To go on by hand:")
+    console.print(f"  {Path(sys.executable).parent / 'warpadam'} serve --data-dir {data_dir}", soft_wrap=True)
+    console.print("  then open http://127.0.0.1:8000, or `warpadam jobs`, `warpadam families`, `warpadam submit FILE`.")
+    sys.stdout.flush()
+    print(json.dumps(result), flush=True)  # noqa: T201 - the promised last line
+
+
+def _main_job(client: Client, output: Path, steps: int, console: Console) -> Json:
+    plan = Plan(_fresh_family(client), steps)
+    datasets = _register(client, console)
+    base = _train_base(client, plan, datasets[BASE_DOMAIN], console)
+    _learn(client, plan, datasets, base, console)
+    version = client.warps.get(plan.family)
+    runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version["version"], console)
+    return _conclude(client, plan, version, runs, output, console)
+
+
+def _fresh_family(client: Client) -> str:
+    """`stdlib-text`, or the first `stdlib-text-N` that no earlier demo used."""
+    for number in count(1):
+        name = "stdlib-text" if number == 1 else f"stdlib-text-{number}"
+        try:
+            client.families.get(name)
+        except NotFound:
+            return name
+    raise AssertionError("count() has no end")
+
+
+def _register(client: Client, console: Console) -> dict[str, str]:
+    console.print("[bold]2[/]  Registering text domains cut from Python's standard library …")
+    ids = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for domain in (BASE_DOMAIN, *CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN):
+            dataset = client.datasets.create(cut(domain, Path(folder)), name=domain, format="text")
+            ids[domain] = dataset["id"]
+            role = {BASE_DOMAIN: "base", HELD_OUT_DOMAIN: "held out: nobody learns from it"}.get(domain, "contributes")
+            console.print(f"   {domain:<16}{dataset['size']:>9,} bytes   {role}")
+    return ids
+
+
+def _train_base(client: Client, plan: Plan, dataset: str, console: Console) -> str:
+    console.print("[bold]3[/]  Training one base transformer …")
+    job = client.jobs.create(plan.base_job(dataset))
+    wait_for_all([job], "base", console)
+    return f"{job.id}/last"
+
+
+def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, console: Console) -> None:
+    console.print(
+        f"[bold]4[/]  {len(CONTRIBUTING_DOMAINS)} fine-tuning jobs from it contribute to family {plan.family} …"
+    )
+    specs = [plan.contributing_job(domain, datasets[domain], base) for domain in CONTRIBUTING_DOMAINS]
+    jobs = [client.jobs.create(spec) for spec in specs]
+    wait_for_all(jobs, "learn", console)
+    console.print(f"   up to {ran_together(jobs)} of them were running at the same time")
+    for version in sorted(client.warps.list(plan.family), key=lambda version: version["version"]):
+        console.print(
+            f"   {plan.family}@{version['version']}: {len(version['jobs'])} jobs, {version['steps']} steps, "
+            f"{len(version['keys'])} axes, sha256 {version['sha256'][:12]}…"
+        )
+
+
+def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int, console: Console) -> list[report.Run]:
+    budgets, rates = ", ".join(map(str, plan.budgets)), ", ".join(f"{lr:g}" for lr in LEARNING_RATES)
+    console.print(f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps,")
+    console.print(f"   WarpAdam with P v{version} for {budgets}; each at learning rates {rates} …")
+    settings: list[tuple[int, int | None]] = [(plan.steps, None), *((budget, version) for budget in plan.budgets)]
+    runs = [
+        report.Run(client.jobs.create(plan.held_out_job(dataset, base, steps=steps, lr=lr, warp=warp)), steps, lr, warp)
+        for steps, warp in settings
+        for lr in LEARNING_RATES
+    ]
+    wait_for_all([run.job for run in runs], "compare", console)
+    lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}")["jobs"]}
+    if dataset in lineage:
+        raise WarpAdamError("the held-out domain is in P's lineage; the comparison would not be fair")
+    return runs
+
+
+def _conclude(
+    client: Client, plan: Plan, version: Json, runs: list[report.Run], output: Path, console: Console
+) -> Json:
+    adamw = report.best(runs, steps=plan.steps, warped=False)
+    warped = [report.best(runs, steps=budget, warped=True) for budget in plan.budgets]
+    ratio = report.steps_ratio(adamw, warped)
+    plot, file = output / "curves.png", output / f"{plan.family}.safetensors"
+    report.print_table(console, adamw, warped, runs)
+    report.plot(plot, adamw, warped)
+    _pull(client, f"{plan.family}@{version['version']}", file)
+    console.print(f"   curves: {plot}\n   P:      {file}", soft_wrap=True)
+    return {
+        "family": plan.family,
+        "warp_version": version["version"],
+        "warp_sha256": version["sha256"],
+        "contributing_jobs": len(version["jobs"]),
+        "adamw": adamw.summary(),
+        "warpadam": warped[0].summary(),
+        "steps_ratio": ratio,
+        "plot": str(plot),
+    }
+
+
+def _pull(client: Client, reference: str, file: Path) -> None:
+    """By the command, as an engineer would."""
+    command = [sys.executable, "-m", "warpadam.cli", "warps", "pull", reference, "-o", str(file)]
+    done = subprocess.run(command, env=_environment(client), capture_output=True, text=True, check=False, timeout=60)
+    if done.returncode:
+        raise WarpAdamError(f"warps pull failed: {done.stderr.strip()}")
+
+
+def _environment(client: Client) -> dict[str, str]:
+    return {**os.environ, "WARPADAM_URL": client.base_url}

@@ -1,0 +1,65 @@
+"""Live progress over several jobs: one bar in a terminal, a line every few seconds elsewhere."""
+
+import time
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from warpadam.sdk.errors import JobFailed
+from warpadam.sdk.job import Job
+from warpadam.sdk.progress import job_note
+
+_POLL_S = 0.4
+_LINE_EVERY_S = 5.0
+
+
+def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
+    """Returns when all have succeeded. Raises JobFailed for the first that did not."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(title, total=sum(_steps(job)[1] for job in jobs), note="")
+        printed = 0.0
+        while True:
+            for job in jobs:
+                if not job.is_over:
+                    job.refresh()
+                if job.is_over and job.state != "succeeded":
+                    raise JobFailed(job.id, job.failure or {"message": f"it is {job.state}"})
+            note = _note(jobs)
+            progress.update(task, completed=sum(_steps(job)[0] for job in jobs), note=note)
+            over = all(job.is_over for job in jobs)
+            if not console.is_terminal and (over or time.monotonic() - printed > _LINE_EVERY_S):
+                printed = time.monotonic()
+                console.print(f"  {title}: {note}", highlight=False, soft_wrap=True)
+            if over:
+                return
+            time.sleep(_POLL_S)
+
+
+def _steps(job: Job) -> tuple[int, int]:
+    progress = job.data["progress"]
+    return progress["step"] or 0, progress["of"] or 0
+
+
+def _note(jobs: Sequence[Job]) -> str:
+    done = sum(job.is_over for job in jobs)
+    running = [job for job in jobs if job.state == "running"]
+    parts = [f"{done}/{len(jobs)} jobs done"]
+    parts += [f"{job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {job_note(job)}" for job in running[:3]]
+    return " | ".join(parts)
+
+
+def ran_together(jobs: Sequence[Job]) -> int:
+    """The largest number of these jobs that were running at one moment."""
+    moments = [(job.data["started_at"], 1) for job in jobs] + [(job.data["finished_at"], -1) for job in jobs]
+    most = now = 0
+    for _, change in sorted(moments):
+        now += change
+        most = max(most, now)
+    return most
