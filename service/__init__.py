@@ -1,1 +1,1 @@
-"""Rules and memory of the service: job description, states, use cases, all SQL. No web framework, Ray or torch."""
+"""Rules and memory: what jobs, families, datasets and versions are, and where they are kept. No web, Ray or torch."""

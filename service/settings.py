@@ -1,4 +1,4 @@
-"""Settings of the server: built by the entry points from `WARPADAM_*` variables and passed down, never read at import."""
+"""Settings of the server: built from `WARPADAM_*` by the entry points and passed down, never read at import."""
 
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders from which datasets may be named by local path, separated by the system's path separator."""
     ray_address: str = ""
-    """`host:port` of a Ray cluster's GCS; empty is an error for whoever needs Ray: nothing joins a cluster by chance."""
+    """`host:port` of a Ray cluster's GCS. Empty is an error for whoever needs Ray: nobody joins one by chance."""
     ray_namespace: str = "warpadam"
     launcher: str = "process"
     """`process`: attempts are children of the dispatcher; `ray-jobs`: submitted to Ray's Jobs API."""

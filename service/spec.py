@@ -1,4 +1,4 @@
-"""JobSpec: the one description of a job. HTTP body, JSON in the database, input of the worker (CONTRACT, Job description).
+"""JobSpec: the one description of a job: HTTP body, JSON in the database, input of the worker.
 
 Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error), stored specs leniently
 (`read_stored`: what a newer version wrote and this one does not know is dropped).
@@ -99,8 +99,8 @@ BuiltinModel = Mlp | Convnet | Transformer
 
 def _model_kind(value: Any) -> str | None:
     """Which model a description means; None makes pydantic say which ones there are."""
-    field = value.get if isinstance(value, dict) else lambda name: getattr(value, name, None)
-    return "code" if field("entrypoint") is not None else field("arch")
+    fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    return "code" if fields.get("entrypoint") is not None else fields.get("arch")
 
 
 Model = Annotated[

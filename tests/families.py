@@ -1,4 +1,4 @@
-"""A family with jobs that run, and contributions as its workers would send them: what the tests of learning start from."""
+"""A family with jobs that run, and contributions as its workers send them: what the tests of learning start from."""
 
 from dataclasses import dataclass
 

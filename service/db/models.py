@@ -1,7 +1,7 @@
 """The tables. What each process may write is DESIGN's table "Who writes what".
 
-Every row that a runner or a meta-learner writes is guarded: a runner's by its attempt's fencing token (`attempts.token`,
-equal to `jobs.token` while the attempt owns the job), a meta-learner's by its family's `epoch`.
+Every row that a runner or a meta-learner writes is guarded: a runner's by its attempt's fencing token
+(`attempts.token`, equal to `jobs.token` while the attempt owns the job), a meta-learner's by its family's `epoch`.
 """
 
 from datetime import UTC, datetime

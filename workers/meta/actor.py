@@ -55,7 +55,9 @@ class FamilyLearner:
 
 def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
     """The family's meta-learner, made where there is none. Ray must be initialised; nobody else makes one."""
-    actor = ray.remote(FamilyLearner).options(
+    groups = {"exchange": EXCHANGES, "finalize": FINALIZES}
+    remote = ray.remote(concurrency_groups=groups)  # type: ignore[call-overload]  # its types do not know the option
+    actor = remote(FamilyLearner).options(
         name=actor_name(family_id),
         namespace=settings.ray_namespace,
         get_if_exists=True,
@@ -63,7 +65,6 @@ def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
         num_cpus=0,
         max_restarts=-1,
         max_task_retries=-1,
-        concurrency_groups={"exchange": EXCHANGES, "finalize": FINALIZES},
     )
     return cast(LearnerHandle, actor.remote(settings, family_id))
 

@@ -1,62 +1,105 @@
 """What a training worker has of its family's meta-learner: a name to look it up by, and no credentials.
 
-The meta-learner may be starting, restarting, or have ended and be made again: whoever calls it waits for that and sends
-again. Sending again is always right: a contribution that arrives twice counts once.
+The meta-learner may be starting, restarting, or have ended and be made again: whoever calls it sends again until there
+is an answer. That is always right: a contribution that arrives twice counts once.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 
 from service.errors import Unavailable
 from workers.meta.messages import Exchange, LearnerHandle, actor_name
+
+if TYPE_CHECKING:
+    from ray import ObjectRef
+
+T = TypeVar("T")
 
 LOOKUP_S = 0.1
 PATIENCE_S = 120.0
 
 
-@dataclass
-class PendingExchange:
-    """An exchange under way. One is in flight at a time; training goes on meanwhile."""
+class Lookup:
+    """Finds the actor by its name, and again after it was lost."""
 
-    send: Callable[[], "ray.ObjectRef[Exchange]"]
-    lost: Callable[[], None]
-    reference: "ray.ObjectRef[Exchange]" = field(init=False)
+    def __init__(self, name: str, namespace: str) -> None:
+        self.name, self._namespace = name, namespace
+        self._actor: LearnerHandle | None = None
 
-    def __post_init__(self) -> None:
-        self.reference = self.send()
+    def find(self) -> LearnerHandle | None:
+        """None while there is no such actor: the dispatcher makes it."""
+        if self._actor is None:
+            try:
+                self._actor = cast(LearnerHandle, ray.get_actor(self.name, namespace=self._namespace))
+            except ValueError:
+                return None
+        return self._actor
+
+    def forget(self) -> None:
+        self._actor = None
+
+
+class Pending(Generic[T]):
+    """A call under way, which never holds up its caller: training goes on until `done`."""
+
+    def __init__(self, lookup: Lookup, call: "Callable[[LearnerHandle], ObjectRef[T]]") -> None:
+        self._lookup, self._call = lookup, call
+        self._reference: ObjectRef[T] | None = None
+        self._answered = False
+        self._advance(0)
 
     def done(self) -> bool:
-        """Whether `result` returns, or raises, without waiting for the meta-learner's answer."""
-        ready, _ = ray.wait([self.reference], timeout=0)
-        return bool(ready)
+        """Whether `result` returns, or raises, at once."""
+        self._advance(0)
+        return self._answered
 
-    def result(self, timeout_s: float = PATIENCE_S) -> Exchange:
-        """The answer; sent again where the meta-learner was lost. Unavailable after `timeout_s` without one."""
+    def result(self, timeout_s: float = PATIENCE_S) -> T:
+        """The answer, or what the meta-learner raised. Unavailable after `timeout_s` without either."""
         deadline = time.monotonic() + timeout_s
-        while True:
-            try:
-                return ray.get(self.reference, timeout=max(0.0, deadline - time.monotonic()))
-            except GetTimeoutError as error:
-                raise Unavailable(f"the meta-learner has not answered for {timeout_s:g} s") from error
-            except (ActorDiedError, ActorUnavailableError) as error:
-                if time.monotonic() >= deadline:
-                    raise Unavailable("the meta-learner died and did not come back") from error
-                self.lost()
-                time.sleep(LOOKUP_S)
-                self.reference = self.send()
+        while not self._answered:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Unavailable(
+                    f"{self._lookup.name} has not answered for {timeout_s:g} s: is the dispatcher running?"
+                )
+            self._advance(left)
+        assert self._reference is not None
+        return ray.get(self._reference)
+
+    def _advance(self, wait_s: float) -> None:
+        """Sends where that is to be done, and looks for the answer."""
+        if self._answered:
+            return
+        if self._reference is None:
+            actor = self._lookup.find()
+            if actor is None:
+                time.sleep(min(wait_s, LOOKUP_S))
+                return
+            self._reference = self._call(actor)
+        ready, _ = ray.wait([self._reference], timeout=wait_s)
+        if not ready:
+            return
+        try:
+            ray.get(self._reference)
+        except (ActorDiedError, ActorUnavailableError):
+            self._lookup.forget()
+            self._reference = None
+            time.sleep(min(wait_s, LOOKUP_S))
+        except Exception:  # the meta-learner's own word: `result` raises it
+            self._answered = True
+        else:
+            self._answered = True
 
 
 class LearnerClient:
     """Calls of one worker. `namespace` is the service's in Ray: `settings.ray_namespace`."""
 
-    def __init__(self, family_id: int, namespace: str, *, patience_s: float = PATIENCE_S) -> None:
-        self._name, self._namespace, self._patience_s = actor_name(family_id), namespace, patience_s
-        self._actor: LearnerHandle | None = None
+    def __init__(self, family_id: int, namespace: str) -> None:
+        self._lookup = Lookup(actor_name(family_id), namespace)
 
     def exchange_async(
         self,
@@ -66,10 +109,10 @@ class LearnerClient:
         job_id: str,
         follow: str | None = None,
         have_version: int | None = None,
-    ) -> PendingExchange:
+    ) -> Pending[Exchange]:
         """Sends what was observed (`Contribution.encode()`) and asks for the P that `follow` points to."""
-        return PendingExchange(
-            lambda: self._handle().exchange.remote(contribution, token, job_id, follow, have_version), self._forget
+        return Pending(
+            self._lookup, lambda actor: actor.exchange.remote(contribution, token, job_id, follow, have_version)
         )
 
     def exchange(
@@ -81,41 +124,16 @@ class LearnerClient:
         follow: str | None = None,
         have_version: int | None = None,
     ) -> Exchange:
-        """The same, waiting for the answer."""
+        """The same, waiting for the answer; Unavailable where there is none for long."""
         pending = self.exchange_async(
             contribution, token=token, job_id=job_id, follow=follow, have_version=have_version
         )
-        return pending.result(self._patience_s)
+        return pending.result()
 
-    def finalize(self, job_id: str, *, token: int, timeout_s: float | None = None) -> int | None:
+    def finalize(self, job_id: str, *, token: int, timeout_s: float = PATIENCE_S) -> int | None:
         """The number of a version that contains the job's last contribution, once it is published; None: there is none.
 
-        Unavailable after `timeout_s`. Raises what kept the version from being made; RefusedError for a stale token.
+        Raises what kept the version from being made, RefusedError for a stale token, Unavailable after `timeout_s`.
         """
-        deadline = time.monotonic() + (timeout_s or self._patience_s)
-        while True:
-            try:
-                reference = self._handle().finalize.remote(job_id, token)
-                return ray.get(reference, timeout=max(0.0, deadline - time.monotonic()))
-            except GetTimeoutError as error:
-                raise Unavailable("the meta-learner has published no version yet; try again") from error
-            except (ActorDiedError, ActorUnavailableError) as error:
-                if time.monotonic() >= deadline:
-                    raise Unavailable("the meta-learner died and did not come back") from error
-                self._forget()
-                time.sleep(LOOKUP_S)
-
-    def _handle(self) -> LearnerHandle:
-        """The actor; the dispatcher makes it, so one that is not there yet is waited for."""
-        deadline = time.monotonic() + self._patience_s
-        while self._actor is None:
-            try:
-                self._actor = cast(LearnerHandle, ray.get_actor(self._name, namespace=self._namespace))
-            except ValueError as error:
-                if time.monotonic() >= deadline:
-                    raise Unavailable(f"there is no meta-learner {self._name} in {self._namespace}") from error
-                time.sleep(LOOKUP_S)
-        return self._actor
-
-    def _forget(self) -> None:
-        self._actor = None
+        pending: Pending[int | None] = Pending(self._lookup, lambda actor: actor.finalize.remote(job_id, token))
+        return pending.result(timeout_s)

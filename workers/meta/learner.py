@@ -67,15 +67,16 @@ class Learner:
         """
         self._publisher.check()
         self._used_at = clock.now()
-        refused = None
+        acknowledged, refused = None, None
         if contribution is not None:
             try:
-                self._take(contribution, token, job_id)
+                acknowledged = self._take(contribution, token, job_id).watermark
             except RefusedError as error:
                 refused = {"code": error.code, "message": error.message}
                 self._count_refusal(job_id, error)
         with self._database.read() as session:
-            acknowledged = learning.watermark(session, job_id)
+            if acknowledged is None:
+                acknowledged = learning.watermark(session, job_id)
             version = None if follow is None else aliases.version_of(session, self._family_id, follow)
         if version is None or version == have_version:
             return Exchange(acknowledged, refused)
@@ -131,7 +132,7 @@ class Learner:
             base_version=contribution.base_version,
             rule=contribution.rule,
             skipped=contribution.skipped,
-            sha256=stored.sha256,
+            sha256=contribution.digest,  # computed here, outside the lock
             size=stored.size,
             path=stored.path,
         )

@@ -42,7 +42,7 @@ class _RemotePing(Protocol):
 
 
 class LearnerHandle(Protocol):
-    """The handle of a meta-learner's actor, as its callers use it: Ray's own type says nothing of an actor's methods."""
+    """The handle of a meta-learner's actor: Ray's own type says nothing of an actor's methods."""
 
     exchange: _RemoteExchange
     finalize: _RemoteFinalize

@@ -1,4 +1,4 @@
-"""The meta-learner on real databases: durable before acknowledged, once whatever happens, and nobody waits for a solve."""
+"""The meta-learner on real databases: durable before acknowledged, counted once, and nobody waits for a solve."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,8 @@ from tests.service.test_warps import make_warp, upload
 from tests.workers.meta.conftest import StartLearner
 from warpadam.learn.statistics import Contribution
 from workers.meta import learner as learner_module
-from workers.meta.ledger import DamagedLedgerError, Verification, verify_ledger
 from workers.meta.learner import Learner
+from workers.meta.ledger import DamagedLedgerError, Verification, verify_ledger
 from workers.meta.messages import Exchange
 
 
