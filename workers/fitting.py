@@ -122,19 +122,27 @@ def _worker(config: dict[str, Any]) -> None:
     """What each worker of a group runs."""
     forget_settings()
     context = ray.train.get_context()
-    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
-    group = Group(context.get_world_rank(), context.get_world_size(), device)
     mailbox: Handle = config["mailbox"]
     reporter = MailboxReporter(mailbox)
     try:
         plan = read_plan(mailbox)
+        group = Group(context.get_world_rank(), context.get_world_size(), _device(plan.spec))
         exchange = exchange_for(plan, config["namespace"]) if group.leads else NullExchange()
         work(plan, group, reporter, exchange)
     except Exception as error:
-        reporter.post(Failed(group.rank, classify(error)))
+        reporter.post(Failed(context.get_world_rank(), classify(error)))
         raise
     finally:
         reporter.close()
+
+
+def _device(spec: JobSpec) -> torch.device:
+    """The GPU that Ray gave this worker, where the job asked for one and there is one; a pretended one is none."""
+    if not (spec.resources.gpus_per_worker and torch.cuda.is_available()):
+        return torch.device("cpu")
+    device: torch.device = ray.train.torch.get_device()
+    torch.cuda.set_device(device)
+    return device
 
 
 def work(plan: Plan, group: Group, reporter: "Inbox | MailboxReporter", exchange: Exchange) -> None:
