@@ -23,8 +23,7 @@ from workers.failures import Cause
 from workers.loading import Memory
 from workers.mailbox import Note
 from workers.plan import Plan
-from workers.progress import Outcome
-from workers.reporting import Event, Metric, Progress, Saved, Stop, WarpUse
+from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
 
 log = logging.getLogger(__name__)
 

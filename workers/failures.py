@@ -9,6 +9,7 @@ Everything else is judged by `classify`: errors that the job's own description c
 again; the rest is the infrastructure's and is.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,7 +67,7 @@ def classify(error: BaseException) -> Cause:
         return error.cause
     if isinstance(error, MemoryError) or _is_torch_memory(error):
         return Cause("user", "out_of_memory", OUT_OF_MEMORY)
-    if isinstance(error, ValueError | TypeError | IndexError):
+    if isinstance(error, ValueError | TypeError | IndexError) or _is_torch_shape(error):
         return Cause("user", "bad_input", f"The job cannot be trained as described: {_first_line(error)}")
     return Cause("infrastructure", "worker_failed", f"{type(error).__name__}: {_first_line(error)}")
 
@@ -75,6 +76,13 @@ def _is_torch_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError on a GPU; on the CPU a RuntimeError of its allocator."""
     return isinstance(error, RuntimeError) and (
         type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+    )
+
+
+def _is_torch_shape(error: BaseException) -> bool:
+    """torch tells of tensors that do not fit each other by a plain RuntimeError."""
+    return isinstance(error, RuntimeError) and bool(
+        re.search(r"\bshapes?\b|\bsizes? of tensor|size mismatch", str(error))
     )
 
 

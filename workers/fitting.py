@@ -35,8 +35,11 @@ from workers.preparing import make_deterministic
 from workers.reporting import NullReporter, Reporter
 from workers.train import train
 
-HEALTH_CHECK_S = "0.1"
-"""Train's controller looks at its workers this often: 2 s by default, which every start and end would wait for."""
+TRAIN_VARIABLES = {
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's look at its workers, which starts and ends wait for
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more; who preempts tells the runner
+}
+"""What Train reads from the environment; what is set there already stays."""
 
 
 class Fit(Protocol):
@@ -97,6 +100,8 @@ class OnCluster:
             ),
             torch_config=TorchConfig(backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo"),
         )
+        for name, value in TRAIN_VARIABLES.items():
+            os.environ.setdefault(name, value)
         try:
             trainer.fit()
         except TrainingFailedError as error:
@@ -117,19 +122,27 @@ def _worker(config: dict[str, Any]) -> None:
     """What each worker of a group runs."""
     forget_settings()
     context = ray.train.get_context()
-    device = ray.train.torch.get_device() if torch.cuda.is_available() else torch.device("cpu")
-    group = Group(context.get_world_rank(), context.get_world_size(), device)
     mailbox: Handle = config["mailbox"]
     reporter = MailboxReporter(mailbox)
     try:
         plan = read_plan(mailbox)
+        group = Group(context.get_world_rank(), context.get_world_size(), _device(plan.spec))
         exchange = exchange_for(plan, config["namespace"]) if group.leads else NullExchange()
         work(plan, group, reporter, exchange)
     except Exception as error:
-        reporter.post(Failed(group.rank, classify(error)))
+        reporter.post(Failed(context.get_world_rank(), classify(error)))
         raise
     finally:
         reporter.close()
+
+
+def _device(spec: JobSpec) -> torch.device:
+    """The GPU that Ray gave this worker, where the job asked for one and there is one; a pretended one is none."""
+    if not (spec.resources.gpus_per_worker and torch.cuda.is_available()):
+        return torch.device("cpu")
+    device: torch.device = ray.train.torch.get_device()
+    torch.cuda.set_device(device)
+    return device
 
 
 def work(plan: Plan, group: Group, reporter: "Inbox | MailboxReporter", exchange: Exchange) -> None:

@@ -1,21 +1,23 @@
 """Between the training loop and the runner: messages out, a stop in. The loop's side never waits.
 
 One worker in the runner's process posts into an `Inbox`. Workers elsewhere post to a `Mailbox`, an actor around an
-inbox, which the runner owns (it dies with it) and which also hands out the plan. Workers hold no credentials.
+inbox, which the runner owns (it dies with it) and which also hands out the plan. Workers hold no credentials. The actor
+is a process too: this module loads without torch, so that it is there at once.
 """
 
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import ray
 
 from workers.failures import Cause
-from workers.plan import Plan
-from workers.progress import Outcome
-from workers.reporting import Message, Stop
+from workers.reporting import Message, Outcome, Stop
+
+if TYPE_CHECKING:
+    from workers.plan import Plan
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -113,12 +115,12 @@ class _Remote(Protocol[R]):
     def remote(self, *arguments: object) -> "ray.ObjectRef[R]": ...
 
 
-def open_mailbox(plan: Plan) -> Handle:
+def open_mailbox(plan: "Plan") -> Handle:
     """A mailbox that hands out this plan; it ends when the caller's process does."""
     return cast(Handle, ray.remote(Mailbox).options(num_cpus=0).remote([ray.put(plan)]))
 
 
-def read_plan(mailbox: Handle) -> Plan:
+def read_plan(mailbox: Handle) -> "Plan":
     return fetch(fetch(mailbox.plan.remote())[0])
 
 

@@ -1,28 +1,14 @@
-"""What a run tells while it goes: metric points at a sensible interval, progress, and the end's result."""
+"""What a run tells while it goes: metric points at a sensible interval, progress, and scores."""
 
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from workers.evaluation import Scores
 from workers.gradients import Signals
-from workers.reporting import Event, Metric, Progress, Reporter, Stop
+from workers.reporting import Event, Metric, Progress, Reporter
 
 POINTS = 500
 """About how many points of a metric a run reports."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How the loop ended. `stopped` is None where all steps were done; then `final` and `best` are there."""
-
-    step: int
-    seconds: float
-    stopped: Stop | None = None
-    final: dict[str, float] | None = None
-    best: dict[str, float] | None = None
-    version: int | None = None
-    """A published version of P that contains what this job contributed."""
 
 
 class Teller:

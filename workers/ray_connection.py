@@ -1,7 +1,6 @@
 """This process as a driver on the service's Ray."""
 
 import logging
-import os
 import signal
 import threading
 
@@ -17,7 +16,6 @@ def connect(settings: Settings) -> None:
         return
     if not settings.ray_address:
         raise Unavailable("WARPADAM_RAY_ADDRESS is not set: name the cluster's GCS as host:port")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.getsignal(signal.SIGTERM) if in_main else None
     ray.init(

@@ -1,4 +1,4 @@
-"""What the training loop tells, and how it is told to stop. The loop knows nothing of who listens."""
+"""What the training loop tells, and how it is told to stop. The loop knows nothing of who listens. No torch here."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -50,6 +50,19 @@ class Saved:
 class Progress:
     step: int
     eta_s: float | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the loop ended. `stopped` is None where all steps were done; then `final` and `best` are there."""
+
+    step: int
+    seconds: float
+    stopped: Stop | None = None
+    final: dict[str, float] | None = None
+    best: dict[str, float] | None = None
+    version: int | None = None
+    """A published version of P that contains what this job contributed."""
 
 
 Message = Metric | Event | WarpUse | Saved | Progress

@@ -28,9 +28,9 @@ from workers.fitting import fit_for, last_word
 from workers.loading import Memory, load
 from workers.mailbox import Ended, Failed, Inbox
 from workers.plan import Plan
-from workers.progress import Outcome
 from workers.ray_connection import connect
 from workers.recorder import Recorder
+from workers.reporting import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -53,15 +53,14 @@ class Runner:
         """The exit code."""
         self._recorder.start()
         try:
-            ending = self._attempt()
-            self._book.finish(ending)
+            self._book.finish(self._attempt())
         except LostLease as error:
             log.warning("%s", error)
             return LOST
         finally:
             self._recorder.close()
             self._book.close()
-        return LOST if isinstance(ending, Outcome) and ending.stopped == "lost" else RECORDED
+        return RECORDED
 
     def _attempt(self) -> Outcome | Cause:
         """How it ended; everything that was told is written then."""
@@ -76,7 +75,14 @@ class Runner:
         except Exception as error:
             log.exception("the attempt failed")
             failure = classify(error)
-        return self._ending(self._recorder.drain(), failure)
+        try:
+            words = self._recorder.drain()
+        except LostLease:
+            raise
+        except Exception as error:
+            log.exception("what the attempt told could not be recorded")
+            return classify(error)
+        return self._ending(words, failure)
 
     def _fit(self, plan: Plan) -> None:
         settings = self._memory.settings

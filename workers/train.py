@@ -21,8 +21,8 @@ from workers.failures import NotFiniteError
 from workers.gradients import Gradients, Signals
 from workers.group import Group
 from workers.plan import Plan
-from workers.progress import Outcome, Teller
-from workers.reporting import Data, Event, Reporter, Saved, Stop, WarpUse
+from workers.progress import Teller
+from workers.reporting import Data, Event, Outcome, Reporter, Saved, Stop, WarpUse
 from workers.tasks.data import Share, batches
 from workers.tasks.losses import LOSSES
 from workers.tasks.schedules import factor

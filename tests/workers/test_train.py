@@ -15,8 +15,7 @@ from workers.exchange import Exchange, NewWarp, NullExchange
 from workers.failures import NotFiniteError
 from workers.group import Group
 from workers.plan import Plan
-from workers.progress import Outcome
-from workers.reporting import WarpUse
+from workers.reporting import Outcome, WarpUse
 from workers.train import train
 
 TRANSFORMER = {"arch": "transformer", "layers": 1, "width": 16, "heads": 2, "context": 8, "vocabulary": 256}

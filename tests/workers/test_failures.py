@@ -1,0 +1,40 @@
+"""Whose an error is to mend."""
+
+import pickle
+
+import pytest
+import torch
+
+from workers.failures import BadInputError, Cause, NotFiniteError, WorkersLostError, classify
+
+
+def torch_shape_error() -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(2, 3) @ torch.ones(4, 5)
+    return caught.value
+
+
+def test_what_the_description_causes_is_the_users() -> None:
+    for error in (ValueError("x"), NotFiniteError("x"), BadInputError("x"), MemoryError(), torch_shape_error()):
+        cause = classify(error)
+        assert cause.category == "user", error
+        assert not cause.retryable
+
+
+def test_the_rest_is_the_infrastructures_and_is_tried_again() -> None:
+    for error in (OSError("disk"), RuntimeError("Connection closed by peer"), WorkersLostError("x"), KeyError("x")):
+        cause = classify(error)
+        assert cause.category == "infrastructure", error
+        assert cause.retryable
+
+
+def test_running_out_of_memory_says_what_to_do() -> None:
+    assert "batch_size" in classify(torch.OutOfMemoryError("CUDA out of memory")).message
+
+
+def test_messages_are_one_line() -> None:
+    assert classify(OSError("first\nsecond")) == Cause("infrastructure", "worker_failed", "OSError: first")
+
+
+def test_failures_cross_processes() -> None:
+    assert classify(pickle.loads(pickle.dumps(NotFiniteError("diverged")))) == NotFiniteError("diverged").cause

@@ -1,0 +1,39 @@
+"""Which way a job is trained, what a worker forgets, and whose last word counts."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.workers.plans import plan
+from workers.exchange import LearnerExchange, NullExchange
+from workers.failures import Cause
+from workers.fitting import InProcess, exchange_for, fit_for, forget_settings, last_word
+from workers.mailbox import Ended, Failed
+from workers.reporting import Outcome
+
+
+def test_one_worker_without_a_gpu_trains_here(tmp_path: Path) -> None:
+    assert isinstance(fit_for(plan(), "tests", tmp_path), InProcess)
+
+
+def test_workers_forget_where_the_database_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARPADAM_DATABASE_URL", "postgresql://secret")
+    monkeypatch.setenv("PATH_OF_OTHERS", "stays")
+    forget_settings()
+    assert not [name for name in os.environ if name.startswith("WARPADAM_")]
+    assert os.environ["PATH_OF_OTHERS"] == "stays"
+
+
+def test_a_failure_goes_before_an_end_and_the_first_before_the_others() -> None:
+    first, second = Cause("user", "not_finite", "a"), Cause("infrastructure", "worker_failed", "b")
+    end = Ended(Outcome(1, 0.1))
+    assert last_word([end, Failed(1, first), Failed(0, second)]) == first
+    assert last_word([end]) == end
+    assert last_word([]) is None
+
+
+def test_who_has_nothing_to_say_needs_no_meta_learner() -> None:
+    assert isinstance(exchange_for(plan(optimizer={"learn": "none"}), "tests"), NullExchange)
+    assert isinstance(exchange_for(plan(), "tests"), LearnerExchange)
+    assert isinstance(exchange_for(plan(optimizer={"learn": "none", "follow": True}), "tests"), LearnerExchange)
