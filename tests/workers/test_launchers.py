@@ -52,7 +52,7 @@ class Bench:
         return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def dashboard_url() -> Iterator[str]:
     """A real Ray with its dashboard, which serves the Jobs API, for this file only."""
     folder = Path(tempfile.mkdtemp(prefix="wa", dir="/tmp"))
@@ -64,7 +64,8 @@ def dashboard_url() -> Iterator[str]:
     )
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ray_variables().items():
-            patch.setenv(name, value)
+            if name != "RAY_AUTH_TOKEN":  # Ray has read this process's already (tests/fixtures/ray.py)
+                patch.setenv(name, value)
         with (folder / "start.log").open("wb") as log:
             head = subprocess.Popen(
                 [sys.executable, "-m", "ray.scripts.scripts", *command.split()],
