@@ -5,7 +5,6 @@ The database is the truth about an attempt; a launcher only knows whether its pr
 submission twice starts it once.
 """
 
-import json
 import logging
 import os
 import signal
@@ -16,12 +15,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import psutil
 
 from service.processes import end_group, members, signal_group
-from workers.policies import backoff
+from workers.spares import Spare, Spares
 
 log = logging.getLogger(__name__)
 
@@ -88,27 +87,24 @@ class Launcher(Protocol):
 
 @dataclass
 class _Program:
-    """A runner in its own process group: a child, or an adopted process that an earlier dispatcher started."""
+    """A runner in its own process group: a child, a spare at work, or a process that an earlier dispatcher started."""
 
     pid: int
-    child: subprocess.Popen[bytes] | None
     command: Sequence[str]
+    child: subprocess.Popen[bytes] | None = None
+    spare: Spare | None = None
     code: int | None = None
+    returned: bool = False
+    """The attempt has ended, and the spare can take another."""
 
     def runs(self) -> bool:
+        if self.spare is not None and "ended 0" in self.spare.listen():
+            self.code, self.returned = 0, True
+            return False
         if self.child is not None:
             self.code = self.child.poll()
             return self.code is None
         return is_runner(self.pid, self.command)
-
-
-@dataclass
-class _Warm:
-    """A runner that waits for its job on stdin. Its output is a file, which is renamed when it gets a job."""
-
-    child: subprocess.Popen[bytes]
-    stdin: IO[bytes]
-    log_file: Path
 
 
 def is_runner(pid: int, command: Sequence[str]) -> bool:
@@ -122,7 +118,8 @@ def is_runner(pid: int, command: Sequence[str]) -> bool:
 
 @dataclass
 class ProcessLauncher:
-    """Attempts are children of the dispatcher, each in a session of its own, so that they outlive its sudden death."""
+    """Attempts are run by children of the dispatcher, each in a session of its own, so that they outlive its sudden
+    death. With `warm` they are spare runners (workers/spares.py), which take attempt after attempt."""
 
     folder: Path
     """Where log files go: `<job>-<attempt>.log`."""
@@ -132,80 +129,68 @@ class ProcessLauncher:
     name: str = "process"
     outlives: bool = False
     _programs: dict[str, _Program] = field(default_factory=dict, init=False)
-    _warm: _Warm | None = field(default=None, init=False)
-    _warm_number: int = field(default=0, init=False)
-    _warm_failures: int = field(default=0, init=False)
-    _warm_at: float = field(default=0.0, init=False)
+    _spares: Spares = field(init=False)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        for left in self.folder.glob("warm-*.log"):
-            left.unlink()
+        self._spares = Spares(self.folder, self._open_waiting)
+
+    @property
+    def idle_pids(self) -> list[int]:
+        return [spare.child.pid for spare in self._spares.idle]
 
     def launch(self, launch: Launch) -> int | None:
         known = self._programs.get(launch.submission_id)
         if known is not None:
             return known.pid
-        child = self._hand_over(launch) or self._start(launch)
-        self._programs[launch.submission_id] = _Program(child.pid, child, self.command)
-        return child.pid
+        log_file = self.folder / f"{launch.submission_id}.log"
+        if self.warm:
+            spare = self._spares.give(
+                {"job": launch.job_id, "attempt": launch.attempt, "token": launch.token, "log": str(log_file)}
+            )
+            program = _Program(spare.child.pid, self.command, spare.child, spare)
+        else:
+            arguments = ["--job", launch.job_id, "--attempt", str(launch.attempt), "--token", str(launch.token)]
+            child = self._open([*self.command, *arguments], log_file, waiting=False)
+            program = _Program(child.pid, self.command, child)
+        self._programs[launch.submission_id] = program
+        return program.pid
 
-    def _start(self, launch: Launch) -> subprocess.Popen[bytes]:
-        arguments = ["--job", launch.job_id, "--attempt", str(launch.attempt), "--token", str(launch.token)]
-        return self._open([*self.command, *arguments], self._log_file(launch), subprocess.DEVNULL)
+    def _open_waiting(self, log_file: Path) -> subprocess.Popen[bytes]:
+        return self._open([*self.command, "--wait"], log_file, waiting=True)
 
-    def _open(self, command: Sequence[str], log_file: Path, stdin: int) -> subprocess.Popen[bytes]:
+    def _open(self, command: Sequence[str], log_file: Path, *, waiting: bool) -> subprocess.Popen[bytes]:
         environment = dict(os.environ if self.environment is None else self.environment)
         try:
             with log_file.open("ab") as output:
                 return subprocess.Popen(
                     command,
-                    stdin=stdin,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.PIPE if waiting else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if waiting else output,
+                    stderr=output,
                     start_new_session=True,
                     env=environment,
                 )
         except OSError as error:
             raise LaunchError(f"cannot start {command[0]}: {error.strerror}") from error
 
-    def _log_file(self, launch: Launch) -> Path:
-        return self.folder / f"{launch.submission_id}.log"
-
-    def _hand_over(self, launch: Launch) -> subprocess.Popen[bytes] | None:
-        """Gives the job to the warm runner, ready or still importing; None where there is none alive."""
-        warm, self._warm = self._warm, None
-        if warm is None:
-            return None
-        line = json.dumps({"job": launch.job_id, "attempt": launch.attempt, "token": launch.token})
-        try:
-            if warm.child.poll() is not None:
-                raise BrokenPipeError
-            warm.log_file.replace(self._log_file(launch))
-            warm.stdin.write(line.encode() + b"\n")
-            warm.stdin.close()
-        except OSError:
-            with suppress(OSError):
-                warm.stdin.close()
-            log.warning("the warm runner had died: starting one for %s", launch.submission_id)
-            _end_child(warm.child, 0.0)
-            return None
-        self._warm_failures = 0
-        return warm.child
-
     def adopt(self, launch: Launch, pid: int | None) -> bool:
         if pid is None or not is_runner(pid, self.command):
             return False
-        self._programs[launch.submission_id] = _Program(pid, None, self.command)
+        self._programs[launch.submission_id] = _Program(pid, self.command)
         return True
 
     def ended(self) -> list[Ended]:
         found = []
         for submission_id, program in list(self._programs.items()):
-            if not program.runs():
-                del self._programs[submission_id]
+            if program.runs():
+                continue
+            del self._programs[submission_id]
+            if program.returned and program.spare is not None:
+                self._spares.take_back(program.spare)
+            else:
                 end_group(program.pid, 0.0)  # what the runner left behind ends with it
-                found.append(Ended(submission_id, program.code))
+                _hang_up(program)
+            found.append(Ended(submission_id, program.code))
         return found
 
     def stop(self, submission_id: str, *, grace_s: float) -> None:
@@ -214,40 +199,15 @@ class ProcessLauncher:
             _end(program, grace_s)
 
     def tend(self, *, connected: bool, may_start: bool) -> None:
-        if self._warm is not None and (self._warm.child.poll() is not None or not connected):
-            self._drop_warm()
-        if connected and may_start and self.warm and self._warm is None and time.monotonic() >= self._warm_at:
-            self._start_warm()
-
-    @property
-    def warm_pid(self) -> int | None:
-        return None if self._warm is None else self._warm.child.pid
-
-    def _start_warm(self) -> None:
-        self._warm_number += 1
-        log_file = self.folder / f"warm-{os.getpid()}-{self._warm_number}.log"
-        child = self._open([*self.command, "--wait"], log_file, subprocess.PIPE)
-        assert child.stdin is not None
-        self._warm = _Warm(child, child.stdin, log_file)
-
-    def _drop_warm(self) -> None:
-        warm, self._warm = self._warm, None
-        if warm is None:
-            return
-        with suppress(OSError):
-            warm.stdin.close()
-        code = warm.child.poll()
-        if code is not None:
-            self._warm_failures += 1
-            delay = backoff(self._warm_failures, 1.0, 60.0)
-            self._warm_at = time.monotonic() + delay
-            log.warning("the warm runner ended with code %s (%s); next in %.0f s", code, warm.log_file, delay)
-        else:
-            warm.log_file.unlink(missing_ok=True)
-        _end_child(warm.child, 0.0)
+        if not connected:
+            for program in self._programs.values():
+                if program.spare is not None:
+                    program.spare.stale = True
+        if self.warm:
+            self._spares.tend(connected=connected, may_start=may_start)
 
     def close(self, *, grace_s: float) -> None:
-        self._drop_warm()
+        self._spares.close()
         for program in self._programs.values():
             signal_group(program.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
@@ -256,15 +216,14 @@ class ProcessLauncher:
 
 
 def _end(program: _Program, grace_s: float) -> None:
-    if program.child is not None:
-        _end_child(program.child, grace_s)
-        program.code = program.child.returncode
-    elif members(program.pid) and not end_group(program.pid, grace_s):
+    if members(program.pid) and not end_group(program.pid, grace_s):
         log.warning("process group %d could not be ended", program.pid)
+    if program.child is not None:
+        with suppress(subprocess.TimeoutExpired):
+            program.code = program.child.wait(timeout=5)
+    _hang_up(program)
 
 
-def _end_child(child: subprocess.Popen[bytes], grace_s: float) -> None:
-    if not end_group(child.pid, grace_s):
-        log.warning("process group %d could not be ended", child.pid)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(timeout=5)
+def _hang_up(program: _Program) -> None:
+    if program.spare is not None:
+        program.spare.hang_up()

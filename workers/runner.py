@@ -1,7 +1,7 @@
 """`python -m workers.runner`: runs one attempt of one job, and records how it ended.
 
     --job JOB --attempt N --token T     runs that attempt
-    --wait                              gets ready, prints "ready", runs the attempt that one JSON line on stdin names
+    --wait                              gets ready, then runs the attempts that lines on stdin name (workers/waiting.py)
 
 It exits with 0 whenever an outcome is recorded, and with 1 where none is: the attempt was lost, as the dispatcher will
 say. SIGTERM means that the machine needs the place: the loop saves where it is, and another attempt goes on. Whoever
@@ -9,7 +9,6 @@ loses the lease ends quietly; what it still wanted to write is not written.
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -17,20 +16,20 @@ import sys
 import tempfile
 from pathlib import Path
 from types import FrameType
-from typing import cast
 
 from service.attempts import Fence, LostLease
 from service.settings import Settings
 from workers import checkpoints
 from workers.book import Book
 from workers.failures import Cause, WorkersLostError, classify
-from workers.fitting import fit_for, last_word
+from workers.fitting import InProcess, fit_for, last_word
 from workers.loading import Memory, load
 from workers.mailbox import Ended, Failed, Inbox
 from workers.plan import Plan
 from workers.ray_connection import connect
 from workers.recorder import Recorder
 from workers.reporting import Outcome
+from workers.waiting import Ran, wait_for_attempts
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +43,8 @@ class Runner:
         self._memory, self._fence = memory, fence
         self._book = Book(memory, fence)
         self._recorder = Recorder(self._book, Inbox(), memory.settings.heartbeat_s)
+        self.leaves_no_trace = False
+        """Whether this process is as it was: the attempt ended as it should, and used no workers but itself."""
 
     def stop(self) -> None:
         """Asks the attempt to end because its machine does; safe in a signal handler."""
@@ -93,6 +94,7 @@ class Runner:
             self._recorder.listen(fit.source)
             self._book.begin(plan, _start_step(plan))
             fit.run()
+        self.leaves_no_trace = isinstance(fit, InProcess)
 
     def _ending(self, words: "list[Ended | Failed]", failure: Cause | None) -> Outcome | Cause:
         """The workers' own last words go before what their end looked like from here."""
@@ -140,28 +142,18 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.wait:
         memory = get_ready(Settings())
-        named = _wait_for_work()
-        if named is None:
-            return RECORDED
-        fence = named
-    elif None in (options.job, options.attempt, options.token):
+        return wait_for_attempts(lambda fence: run_attempt(memory, fence))
+    if None in (options.job, options.attempt, options.token):
         parser.error("give --job, --attempt and --token, or --wait")
-    else:
-        memory, fence = Memory.of(Settings()), Fence(options.job, options.attempt, options.token)
+    fence = Fence(options.job, options.attempt, options.token)
+    return run_attempt(Memory.of(Settings()), fence).code
+
+
+def run_attempt(memory: Memory, fence: Fence) -> Ran:
     runner = Runner(memory, fence)
     _on_sigterm(runner)
-    return runner.run()
-
-
-def _wait_for_work() -> Fence | None:
-    """The attempt named on stdin; None where nobody wants one any more."""
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    line = sys.stdin.readline()
-    if not line.strip():
-        return None
-    named = cast(dict[str, str | int], json.loads(line))
-    return Fence(str(named["job"]), int(named["attempt"]), int(named["token"]))
+    code = runner.run()
+    return Ran(code, runner.leaves_no_trace)
 
 
 def _on_sigterm(runner: Runner) -> None:

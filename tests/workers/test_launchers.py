@@ -15,6 +15,7 @@ import pytest
 
 from service.processes import end_group, free_port, members
 from service.serve import ray_variables
+from workers import spares
 from workers.launchers import Ended, Launch, Launcher, LaunchError, ProcessLauncher
 from workers.ray_jobs import RayJobsLauncher
 
@@ -211,41 +212,86 @@ class TestWarm:
         made.launcher.close(grace_s=0.2)
 
     @staticmethod
-    def pid(bench: Bench) -> int | None:
+    def launcher(bench: Bench) -> ProcessLauncher:
         assert isinstance(bench.launcher, ProcessLauncher)
-        return bench.launcher.warm_pid
+        return bench.launcher
 
-    def test_the_next_job_goes_to_the_warm_runner(self, warm: Bench) -> None:
-        waiting = self.pid(warm)
+    def waiting(self, bench: Bench) -> int:
+        (pid,) = self.launcher(bench).idle_pids
+        return pid
+
+    def test_the_next_job_goes_to_the_waiting_runner(self, warm: Bench) -> None:
+        waiting = self.waiting(warm)
         launch = warm.launch("sleep")
         assert warm.notes(launch) == [[waiting, 7]]
-        assert self.pid(warm) is None
-        assert "ready\nruns sleep\n" in (warm.folder / "logs" / "sleep-1.log").read_text()
+        assert self.launcher(warm).idle_pids == []
+        assert (warm.folder / "logs" / "sleep-1.log").read_text() == "runs sleep\n"
+
+    def test_it_takes_one_attempt_after_the_other(self, warm: Bench) -> None:
+        waiting = self.waiting(warm)
+        for job in ("done-a", "done-b"):
+            launch = warm.launch(job)
+            assert warm.notes(launch) == [[waiting, 7]]
+            assert warm.ended() == [Ended(launch.submission_id, 0)]
+            assert self.waiting(warm) == waiting
+            assert (warm.folder / "logs" / f"{job}-1.log").read_text() == f"runs {job}\n"
+
+    def test_one_that_failed_takes_no_other(self, warm: Bench) -> None:
+        launch = warm.launch("exit-3")
+        assert warm.ended() == [Ended(launch.submission_id, 3)]
+        assert self.launcher(warm).idle_pids == []
+
+    def test_one_that_left_something_behind_takes_no_other(self, warm: Bench) -> None:
+        waiting = self.waiting(warm)
+        launch = warm.launch("done-litter")
+        warm.ended()
+        assert warm.notes(launch) == [[waiting, 7]]
+        assert self.launcher(warm).idle_pids == []
+        assert members(waiting) == []
+
+    def test_one_that_knew_a_ray_that_is_gone_takes_no_other(self, warm: Bench) -> None:
+        waiting = self.waiting(warm)
+        warm.launch("slow-done")
+        warm.launcher.tend(connected=False, may_start=False)
+        warm.ended()
+        assert self.launcher(warm).idle_pids == []
+        assert members(waiting) == []
+
+    def test_without_an_idle_one_a_new_one_is_started(self, warm: Bench) -> None:
+        first, second = warm.launch("sleep"), warm.launch("done")
+        assert warm.notes(first)[0][0] != warm.notes(second)[0][0]
+        warm.ended()
+        assert self.launcher(warm).idle_pids == [warm.notes(second)[0][0]]
+
+    def test_only_one_is_kept_for_long(self, warm: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+        warm.launch("done-a")
+        self.launcher(warm).tend(connected=True, may_start=True)
+        warm.ended()
+        assert len(self.launcher(warm).idle_pids) == 2
+        monkeypatch.setattr(spares, "IDLE_S", 0.0)
+        self.launcher(warm).tend(connected=True, may_start=True)
+        assert len(self.launcher(warm).idle_pids) == 1
 
     def test_a_dead_one_is_not_trusted(self, warm: Bench) -> None:
-        dead = self.pid(warm)
-        assert dead is not None
+        dead = self.waiting(warm)
         os.kill(dead, signal.SIGKILL)
         until(lambda: not members(dead))
         launch = warm.launch("sleep")
         assert warm.notes(launch)[0][0] != dead
 
     def test_a_dead_one_is_replaced_after_a_while(self, warm: Bench) -> None:
-        dead = self.pid(warm)
-        assert dead is not None
+        dead = self.waiting(warm)
         os.kill(dead, signal.SIGKILL)
-        until(lambda: warm.launcher.tend(connected=True, may_start=True) or self.pid(warm) not in (dead, None))
+        launcher = self.launcher(warm)
+        until(lambda: launcher.tend(connected=True, may_start=True) or launcher.idle_pids not in ([dead], []))
 
     def test_it_goes_when_ray_goes(self, warm: Bench) -> None:
-        waiting = self.pid(warm)
-        assert waiting is not None
+        waiting = self.waiting(warm)
         warm.launcher.tend(connected=False, may_start=False)
         assert members(waiting) == []
         assert list((warm.folder / "logs").glob("warm-*")) == []
 
     def test_it_ends_with_its_dispatcher(self, warm: Bench) -> None:
-        assert isinstance(warm.launcher, ProcessLauncher)
-        waiting = self.pid(warm)
-        assert waiting is not None
+        waiting = self.waiting(warm)
         warm.launcher.close(grace_s=0.2)
         assert members(waiting) == []
