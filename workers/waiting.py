@@ -1,8 +1,9 @@
 """`python -m workers.runner --wait`: gets ready, then runs the attempts that lines on stdin name, one after the other.
 
-On stdout it says `ready`, and `ended 0` after each attempt whose outcome is recorded; everything else that it prints
+On stdout it says `ready`, and `ended 0` after each attempt whose outcome is recorded. Everything else that it prints
 goes to stderr, which is the log of the attempt at work. It ends where stdin ends, and after an attempt that may have
-left this process other than it found it: one that was not recorded, that used a group of workers, or that left much memory.
+left this process other than it found it: one that was not recorded, failed, used a group of workers, or left much
+memory behind.
 """
 
 import json
