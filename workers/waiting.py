@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, cast
+from typing import cast
 
 import psutil
 
@@ -47,30 +47,29 @@ class Ran:
 
 def wait_for_attempts(run: Callable[[Fence], Ran]) -> int:
     """The exit code of this process."""
-    say = _private_stdout()
+    dispatcher = _private_stdout()
     before = _memory()
     code = 0
-    with say:
-        _say(say, "ready")
-        for _ in range(MOST_ATTEMPTS):
-            line = sys.stdin.readline()
-            if not line.strip():
-                return 0
-            assignment = Assignment.read(line)
-            if assignment.log is not None:
-                _log_to(assignment.log)
-            ran = run(assignment.fence)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)  # idle, there is nothing to save
-            code = ran.code
-            fit = code == 0 and ran.reusable and _memory() - before < MOST_MEMORY
-            if not (fit and _say(say, "ended 0")):
-                break
+    _say(dispatcher, "ready")
+    for _ in range(MOST_ATTEMPTS):
+        line = sys.stdin.readline()
+        if not line.strip():
+            return 0
+        assignment = Assignment.read(line)
+        if assignment.log is not None:
+            _log_to(assignment.log)
+        ran = run(assignment.fence)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # idle, there is nothing to save
+        code = ran.code
+        fit = code == 0 and ran.reusable and _memory() - before < MOST_MEMORY
+        if not (fit and _say(dispatcher, "ended 0")):
+            break
     return code
 
 
-def _private_stdout() -> IO[str]:
-    """stdout for the dispatcher alone: from here on, prints go to stderr."""
-    own = os.fdopen(os.dup(1), "w")
+def _private_stdout() -> int:
+    """A descriptor of stdout for the dispatcher alone: from here on, prints go to stderr."""
+    own = os.dup(1)
     os.dup2(2, 1)
     return own
 
@@ -83,11 +82,10 @@ def _log_to(path: str) -> None:
         os.dup2(file.fileno(), 2)
 
 
-def _say(say: IO[str], word: str) -> bool:
+def _say(dispatcher: int, word: str) -> bool:
     """False where nobody listens any more."""
     try:
-        say.write(f"{word}\n")
-        say.flush()
+        os.write(dispatcher, f"{word}\n".encode())
     except BrokenPipeError:
         return False
     return True
