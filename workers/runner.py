@@ -142,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if options.wait:
         memory = get_ready(Settings())
-        return wait_for_attempts(lambda fence: run_attempt(memory, fence))
+        return wait_for_attempts(lambda told: run_attempt(memory, Fence(told.job, told.attempt, told.token)))
     if None in (options.job, options.attempt, options.token):
         parser.error("give --job, --attempt and --token, or --wait")
     fence = Fence(options.job, options.attempt, options.token)

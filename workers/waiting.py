@@ -12,11 +12,8 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
 
 import psutil
-
-from service.attempts import Fence
 
 MOST_ATTEMPTS = 50
 MOST_MEMORY = 2**30
@@ -27,14 +24,15 @@ MOST_MEMORY = 2**30
 class Assignment:
     """One line of stdin."""
 
-    fence: Fence
+    job: str
+    attempt: int
+    token: int
     log: str | None
 
     @classmethod
     def read(cls, line: str) -> "Assignment":
-        named = cast(dict[str, str | int], json.loads(line))
-        fence = Fence(str(named["job"]), int(named["attempt"]), int(named["token"]))
-        return cls(fence, cast(str | None, named.get("log")))
+        named = json.loads(line)
+        return cls(named["job"], named["attempt"], named["token"], named.get("log"))
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Ran:
     reusable: bool
 
 
-def wait_for_attempts(run: Callable[[Fence], Ran]) -> int:
+def wait_for_attempts(run: Callable[[Assignment], Ran]) -> int:
     """The exit code of this process."""
     dispatcher = _private_stdout()
     before = _memory()
@@ -58,7 +56,7 @@ def wait_for_attempts(run: Callable[[Fence], Ran]) -> int:
         assignment = Assignment.read(line)
         if assignment.log is not None:
             _log_to(assignment.log)
-        ran = run(assignment.fence)
+        ran = run(assignment)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # idle, there is nothing to save
         code = ran.code
         fit = code == 0 and ran.reusable and _memory() - before < MOST_MEMORY

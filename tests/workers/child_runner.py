@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--token", type=int)
     options = parser.parse_args()
     if options.wait:
-        wait_for_attempts(lambda fence: run(fence.job_id, fence.attempt, fence.token))
+        wait_for_attempts(lambda told: run(told.job, told.attempt, told.token))
     else:
         run(options.job, options.attempt, options.token)
 
