@@ -75,7 +75,7 @@ def classify(error: BaseException) -> Cause:
 def _is_torch_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError on a GPU; on the CPU a RuntimeError of its allocator."""
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+        type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     )
 
 

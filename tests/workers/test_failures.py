@@ -32,6 +32,12 @@ def test_running_out_of_memory_says_what_to_do() -> None:
     assert "batch_size" in classify(torch.OutOfMemoryError("CUDA out of memory")).message
 
 
+def test_running_out_of_memory_on_the_cpu_is_the_users_too() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert classify(caught.value).code == "out_of_memory"
+
+
 def test_messages_are_one_line() -> None:
     assert classify(OSError("first\nsecond")) == Cause("infrastructure", "worker_failed", "OSError: first")
 
