@@ -14,8 +14,15 @@ def torch_shape_error() -> RuntimeError:
     return caught.value
 
 
+def torch_range_error() -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(2).add_(torch.ones(2), alpha=1e39)
+    return caught.value
+
+
 def test_what_the_description_causes_is_the_users() -> None:
-    for error in (ValueError("x"), NotFiniteError("x"), BadInputError("x"), MemoryError(), torch_shape_error()):
+    torchs = (torch_shape_error(), torch_range_error())
+    for error in (ValueError("x"), NotFiniteError("x"), BadInputError("x"), MemoryError(), *torchs):
         cause = classify(error)
         assert cause.category == "user", error
         assert not cause.retryable
