@@ -10,7 +10,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from api.errors import HttpError
 
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 CHUNK = 1 << 20
 
 

@@ -161,7 +161,7 @@ def pause(session: Session, project: str, job_id: str, now: datetime) -> Job:
     if state in (JobState.PAUSED, JobState.PAUSING) and job.intent != "cancel":
         return job
     if state.is_terminal or state is JobState.CANCELLING or job.intent == "cancel":
-        what = f"has {state}" if state.is_terminal else "is being cancelled"
+        what = f"is {state}" if state.is_terminal else "is being cancelled"
         raise InvalidState(f"Job {job_id} {what}: it cannot be paused.")
     if state.has_attempt:
         job.intent = "pause"

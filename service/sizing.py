@@ -4,7 +4,7 @@ import math
 
 from service.data.info import VOCABULARY, DatasetInfo
 from service.errors import FieldError, Forbidden, InvalidRequest
-from service.spec import CodeModel, Convnet, JobSpec, Mlp, Transformer
+from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer
 
 DEFAULT_STEPS = 300
 """Where the description says neither steps nor epochs."""
@@ -76,6 +76,9 @@ def check_training(spec: JobSpec, info: DatasetInfo) -> None:
         message = f"{training.batch_size} is less than one for each of the {spec.resources.min_workers} workers"
         errors.append(FieldError("training.batch_size", "invalid_request", message))
     steps = steps_of(spec, info)
+    if steps > MAX_STEPS:
+        message = f"{training.epochs} epochs are {steps} steps, more than {MAX_STEPS}: use fewer, or larger batches"
+        errors.append(FieldError("training.epochs", "invalid_request", message))
     if training.warmup_steps > steps:
         message = f"{training.warmup_steps} is more than the {steps} steps of the job"
         errors.append(FieldError("training.warmup_steps", "invalid_request", message))

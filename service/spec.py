@@ -12,6 +12,7 @@ SPEC_VERSION = 1
 
 FAMILY_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
+MAX_STEPS = 100_000_000
 
 Task = Literal["regression", "classification", "language_modeling"]
 Format = Literal["npz", "csv", "parquet", "images", "text"]
@@ -145,7 +146,7 @@ class OptimizerSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: Annotated[int, Field(ge=1, le=100_000_000)] | None = None
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

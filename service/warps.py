@@ -1,5 +1,6 @@
 """Versions of a family's P: immutable, numbered from 1 in order of their birth, learned or uploaded."""
 
+import re
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -19,7 +20,7 @@ def resolve(session: Session, family: Family, ref: str | int) -> WarpVersion | N
 
     NotFound for a number that is no version and for another alias that is not there. Digits in a string are a number.
     """
-    if isinstance(ref, int) or (ref.isascii() and ref.isdigit()):
+    if isinstance(ref, int) or re.fullmatch(r"\d{1,18}", ref, re.ASCII):
         return get(session, family, int(ref))
     number = aliases.version_of(session, family.id, ref)
     if number is not None:

@@ -67,7 +67,7 @@ def classify(error: BaseException) -> Cause:
         return error.cause
     if isinstance(error, MemoryError) or _is_torch_memory(error):
         return Cause("user", "out_of_memory", OUT_OF_MEMORY)
-    if isinstance(error, ValueError | TypeError | IndexError) or _is_torch_shape(error):
+    if isinstance(error, ValueError | TypeError | IndexError) or _is_torch_refusal(error):
         return Cause("user", "bad_input", f"The job cannot be trained as described: {_first_line(error)}")
     return Cause("infrastructure", "worker_failed", f"{type(error).__name__}: {_first_line(error)}")
 
@@ -75,14 +75,14 @@ def classify(error: BaseException) -> Cause:
 def _is_torch_memory(error: BaseException) -> bool:
     """torch.OutOfMemoryError on a GPU; on the CPU a RuntimeError of its allocator."""
     return isinstance(error, RuntimeError) and (
-        type(error).__name__ == "OutOfMemoryError" or "not enough memory" in str(error)
+        type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
     )
 
 
-def _is_torch_shape(error: BaseException) -> bool:
-    """torch tells of tensors that do not fit each other by a plain RuntimeError."""
+def _is_torch_refusal(error: BaseException) -> bool:
+    """torch tells of tensors that do not fit each other, and of numbers beyond float32, by a plain RuntimeError."""
     return isinstance(error, RuntimeError) and bool(
-        re.search(r"\bshapes?\b|\bsizes? of tensor|size mismatch", str(error))
+        re.search(r"\bshapes?\b|\bsizes? of tensor|size mismatch|without overflow", str(error))
     )
 
 

@@ -113,8 +113,11 @@ class Training:
         if isfinite(signals.loss) and isfinite(signals.norm):
             return
         what = "loss" if not isfinite(signals.loss) else "gradient"
-        raise NotFiniteError(
-            f"The {what} was not finite in step {step + 1} of {self.plan.steps}: training diverged. "
+        raise self.diverged(f"The {what} was not finite in step {step + 1} of {self.plan.steps}")
+
+    def diverged(self, what: str) -> NotFiniteError:
+        return NotFiniteError(
+            f"{what}: training diverged. "
             f"Lower optimizer.lr (now {self.plan.spec.optimizer.lr:g}), set training.grad_clip, "
             "or look for values in the data that are very large or not numbers."
         )
@@ -165,8 +168,10 @@ class Training:
             self.scores = evaluate(self.model, self.batches, self.loss, self.group, self.precision)
             self.scored_at = step
             self.teller.scores(step, self.scores)
+            if not isfinite(self.scores.loss):
+                raise self.diverged(f"The validation loss was not finite after step {step} of {self.plan.steps}")
             best = self.position.best_loss
-            if isfinite(self.scores.loss) and (best is None or self.scores.loss < best):
+            if best is None or self.scores.loss < best:
                 self.position = replace(self.position, best_loss=self.scores.loss, best_step=step)
                 self.best_model = self.encode_model()
             self.teller.resume_clock()

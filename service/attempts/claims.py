@@ -134,7 +134,7 @@ def _is_hopeless(
     message = seen.shortage(spec.resources) or "needs more than any part of the cluster has"
     since = _since(locked, now)
     locked.pending_reason = {"code": cluster.TOO_LARGE, "message": message, "since": since.isoformat()}
-    if spec.queue_timeout_s is None or now - since < timedelta(seconds=spec.queue_timeout_s):
+    if spec.queue_timeout_s is None or (now - since).total_seconds() < spec.queue_timeout_s:
         return False
     failure = Failure("infrastructure", "unschedulable", f"The job {message}: ask for less, or wait longer.", False)
     locked.failure = failure.as_json(None)

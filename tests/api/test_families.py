@@ -115,12 +115,19 @@ def test_a_range_outside_is_416(client: TestClient, family: str, asked: str) -> 
         {"range": "bytes=9-3"},
         {"range": "rows=0-1"},
         {"range": "bytes=0-1,3-4"},
+        {"range": f"bytes={'9' * 5000}-"},
         {"range": "bytes=0-1", "if-range": '"x"'},
     ],
 )
 def test_a_range_that_means_nothing_gives_the_whole(client: TestClient, family: str, headers: dict[str, str]) -> None:
     answer = client.get(f"{family}/warps/2/content", headers=headers)
     assert (answer.status_code, answer.content) == (200, warp_file(2))
+
+
+@pytest.mark.parametrize("version", ["9" * 30, "9" * 5000])
+def test_a_number_of_any_length_is_no_version(client: TestClient, family: str, version: str) -> None:
+    answer = client.get(f"{family}/warps/{version}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80\x04.", warp_file()[:-4], b"\xff" * 100])

@@ -126,3 +126,9 @@ def test_the_time_starts_anew_once_it_would_fit(bench: Bench) -> None:
     assert bench.job(job_id).pending_reason is None
     assert unschedulable(bench, 70) == []
     assert unschedulable(bench, 131) == [job_id]
+
+
+def test_a_patience_longer_than_any_calendar_is_patience(bench: Bench) -> None:
+    job_id = bench.submit(queue_timeout_s=1e300).id
+    assert unschedulable(bench, 0) == []
+    assert bench.state(job_id) is JobState.QUEUED

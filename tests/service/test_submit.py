@@ -101,6 +101,12 @@ def test_steps(bench: Bench, info: DatasetInfo, fields: dict[str, Any], steps: i
     assert resolved(bench.submit(bench.dataset(info), **fields)).steps == steps
 
 
+def test_epochs_may_not_come_to_more_steps_than_a_job_may_have(bench: Bench) -> None:
+    with pytest.raises(InvalidRequest, match="160000000 steps") as caught:
+        bench.submit(bench.dataset(table(rows=160)), training={"epochs": 1_000_000, "batch_size": 1})
+    assert caught.value.param == "training.epochs"
+
+
 def test_random_init_aligns_nothing(bench: Bench) -> None:
     found = resolved(bench.submit())
     assert (found.anchor, found.init_identity, found.init_seed, found.start_version) == (None, None, None, None)

@@ -14,8 +14,15 @@ def torch_shape_error() -> RuntimeError:
     return caught.value
 
 
+def torch_range_error() -> RuntimeError:
+    with pytest.raises(RuntimeError) as caught:
+        torch.ones(2).add_(torch.ones(2), alpha=1e39)
+    return caught.value
+
+
 def test_what_the_description_causes_is_the_users() -> None:
-    for error in (ValueError("x"), NotFiniteError("x"), BadInputError("x"), MemoryError(), torch_shape_error()):
+    torchs = (torch_shape_error(), torch_range_error())
+    for error in (ValueError("x"), NotFiniteError("x"), BadInputError("x"), MemoryError(), *torchs):
         cause = classify(error)
         assert cause.category == "user", error
         assert not cause.retryable
@@ -30,6 +37,12 @@ def test_the_rest_is_the_infrastructures_and_is_tried_again() -> None:
 
 def test_running_out_of_memory_says_what_to_do() -> None:
     assert "batch_size" in classify(torch.OutOfMemoryError("CUDA out of memory")).message
+
+
+def test_running_out_of_memory_on_the_cpu_is_the_users_too() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**55)
+    assert classify(caught.value).code == "out_of_memory"
 
 
 def test_messages_are_one_line() -> None:

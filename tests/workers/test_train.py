@@ -194,6 +194,14 @@ def test_divergence_is_noticed() -> None:
         run(plan(optimizer={"lr": 1e30, "name": "adamw"}, training={"schedule": "constant"}))
 
 
+def test_weights_that_only_the_validation_shows_to_be_lost_are_no_result() -> None:
+    learner = Learner()
+    steps = {"steps": 1, "schedule": "constant"}
+    with pytest.raises(NotFiniteError, match=r"validation loss was not finite after step 1 of 1.*optimizer\.lr"):
+        run(plan(optimizer={"lr": 1e25}, training=steps), learner)
+    assert learner.sent == []
+
+
 def test_grad_clip_bounds_the_step_but_not_the_report() -> None:
     split = regression()
     _, free = run(plan(split=split))
