@@ -20,7 +20,7 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
     )
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=sum(_steps(job)[1] for job in jobs), note="")
@@ -36,7 +36,7 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
             over = all(job.is_over for job in jobs)
             if not console.is_terminal and (over or time.monotonic() - printed > _LINE_EVERY_S):
                 printed = time.monotonic()
-                console.print(f"  {title}: {note}", highlight=False, soft_wrap=True)
+                console.print(f"  {title}: {note}", markup=False, soft_wrap=True)
             if over:
                 return
             time.sleep(_POLL_S)
