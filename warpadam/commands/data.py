@@ -91,7 +91,9 @@ def list_warps(
         (f"{family}@{w['version']}", w["rule"], len(w["jobs"]), w["steps"], len(w["keys"]), w["size"], w["created_at"])
         for w in found
     )
-    print_table(("version", "rule", "jobs", "steps", "axes", "bytes", "created"), rows, dispensable=("created", "bytes"))
+    print_table(
+        ("version", "rule", "jobs", "steps", "axes", "bytes", "created"), rows, dispensable=("created", "bytes")
+    )
 
 
 @warps.command("pull")

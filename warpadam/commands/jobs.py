@@ -162,6 +162,12 @@ def logs(
             if as_json:
                 print_json(record)
             elif events:
-                typer.echo(plain(f"{record['created_at']}  {record['type']:<22}{record['message']}"))
+                typer.echo(plain(f"{record['created_at']}  {record['type']:<22}{_said(record)}"))
             else:
                 typer.echo(plain(record["message"]))
+
+
+def _said(event: dict[str, Any]) -> str:
+    """The event's message; a change of state begins with the new state."""
+    state, message = event["data"].get("to"), str(event["message"])
+    return f"{state}: {message}" if event["type"] == "job.state" and not message.startswith(str(state)) else message

@@ -29,12 +29,17 @@ def serve(
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the report goes.")] = Path("demo-output"),
     steps: Annotated[int, typer.Option(help="T: the steps that AdamW gets on the held-out domain.", min=20)] = 120,
+    rates: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rates of both methods.", hidden=True)
+    ] = None,
+    base_steps: Annotated[int | None, typer.Option(help="Steps of the base transformer.", hidden=True, min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line: one JSON object.")] = False,
 ) -> None:
     """Run the main job end to end on real text, against a service of its own, and show what P saves."""
-    from warpadam.demo.run import run
+    from warpadam.demo.plan import BASE_STEPS, LEARNING_RATES
+    from warpadam.demo.run import Sizes, run
 
-    run(output, steps=steps, quiet=as_json)
+    run(output, Sizes(steps, tuple(rates or LEARNING_RATES), base_steps or BASE_STEPS), quiet=as_json)
 
 
 @database.command("upgrade")

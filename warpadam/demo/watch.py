@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 from warpadam.sdk.errors import JobFailed
 from warpadam.sdk.job import Job
-from warpadam.sdk.progress import job_note
 
 _POLL_S = 0.4
 _LINE_EVERY_S = 5.0
@@ -18,9 +18,11 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
     """Returns when all have succeeded. Raises JobFailed for the first that did not."""
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", style="dim", markup=False),
+        TextColumn(
+            "{task.fields[note]}", style="dim", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")
+        ),
     )
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task(title, total=sum(_steps(job)[1] for job in jobs), note="")
@@ -48,11 +50,16 @@ def _steps(job: Job) -> tuple[int, int]:
 
 
 def _note(jobs: Sequence[Job]) -> str:
-    done = sum(job.is_over for job in jobs)
+    """Short enough for a line of 80 columns: how many are done, and two that run."""
     running = [job for job in jobs if job.state == "running"]
-    parts = [f"{done}/{len(jobs)} jobs done"]
-    parts += [f"{job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {job_note(job)}" for job in running[:3]]
-    return " | ".join(parts)
+    parts = [f"{sum(job.is_over for job in jobs)}/{len(jobs)} done"]
+    parts += [f"{job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}" for job in running[:2]]
+    return ", ".join(part.strip() for part in parts)
+
+
+def _loss(job: Job) -> str:
+    points = job.metrics("train_loss", max_points=2).get("train_loss")
+    return f"loss {points[-1]['value']:.2f}" if points else ""
 
 
 def ran_together(jobs: Sequence[Job]) -> int:

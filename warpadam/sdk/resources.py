@@ -143,18 +143,33 @@ class Warps:
     def download(self, reference: str, path: str | os.PathLike[str]) -> Path:
         """Writes the P's file to `path`: whole, or not at all."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         content = self.content(reference)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            file.write(content)
-        Path(file.name).chmod(0o644)
-        return Path(file.name).replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _replace(target, content)
+        except OSError as error:
+            raise WarpAdamError(f"cannot write {target}: {error.strerror}") from error
+        return target
 
     def push(self, family: str, path: str | os.PathLike[str]) -> Json:
         """Uploads a P as the family's next version."""
         source = Path(path)
         with source.open("rb") as file:
             return self.connection.upload(f"/v1/families/{segment(family)}/warps", {}, source.name, file)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """A reader of `target` sees what was there before, or all of `content`."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        written = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            written.chmod(0o644)
+            written.replace(target)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
 
 
 def _path(reference: str) -> str:
