@@ -11,6 +11,8 @@ from warpadam.sdk.errors import JobFailed
 from warpadam.sdk.job import Job
 
 _POLL_S = 0.4
+_ASKED_AT_ONCE = 4
+"""Jobs run in the order of the queue, so the others are waiting; asking for each would take CPU from those that run."""
 _LINE_EVERY_S = 5.0
 
 
@@ -28,9 +30,8 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
         task = progress.add_task(title, total=sum(_steps(job)[1] for job in jobs), note="")
         printed = 0.0
         while True:
-            for job in jobs:
-                if not job.is_over:
-                    job.refresh()
+            for job in [job for job in jobs if not job.is_over][:_ASKED_AT_ONCE]:
+                job.refresh()
                 if job.is_over and job.state != "succeeded":
                     raise JobFailed(job.id, job.failure or {"message": f"it is {job.state}"})
             note = _note(jobs)

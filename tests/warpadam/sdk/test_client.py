@@ -62,7 +62,9 @@ def test_events_and_logs_as_lists_and_live_are_the_same(served: Served, client: 
 
 def test_a_failed_job_raises_what_went_wrong(served: Served, client: Client) -> None:
     job = client.jobs.create(DIGITS)
-    Attempt.begin(served.database).finish("failed", failure=Failure("user", "not_finite", "[/] lower the rate", retryable=False))
+    Attempt.begin(served.database).finish(
+        "failed", failure=Failure("user", "not_finite", "[/] lower the rate", retryable=False)
+    )
     with pytest.raises(errors.JobFailed, match="lower the rate") as caught:
         job.wait(progress=True)
     assert caught.value.failure["code"] == "not_finite"
