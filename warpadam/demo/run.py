@@ -48,7 +48,7 @@ def run(output: Path, sizes: Sizes, *, quiet: bool) -> None:
         console.print(f"   It is up after {time.monotonic() - began:.1f} s. Watch the jobs at {url}", soft_wrap=True)
         result = _main_job(client, output, sizes, console)
     console.print(f"Done in {time.monotonic() - began:.0f} s. To go on by hand:")
-    for line in _next_steps(result["family"], data_dir):
+    for line in next_steps(result["family"], data_dir):
         console.print(f"   {line}", markup=False, soft_wrap=True)
     sys.stdout.flush()
     print(json.dumps(result), flush=True)  # noqa: T201 - the promised last line
@@ -64,7 +64,7 @@ def _ended_by_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _next_steps(family: str, data_dir: Path) -> list[str]:
+def next_steps(family: str, data_dir: Path) -> list[str]:
     """Command lines that can be copied as they are."""
     script = Path(sys.executable).with_name("warpadam")
     here = Path.cwd()

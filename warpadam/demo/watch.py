@@ -34,7 +34,7 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
                 job.refresh()
                 if job.is_over and job.state != "succeeded":
                     raise JobFailed(job.id, job.failure or {"message": f"it is {job.state}"})
-            note = _note(jobs)
+            note = _note(jobs, is_bar=console.is_terminal)
             progress.update(task, completed=sum(_steps(job)[0] for job in jobs), note=note)
             over = all(job.is_over for job in jobs)
             if not console.is_terminal and (over or time.monotonic() - printed > _LINE_EVERY_S):
@@ -50,9 +50,11 @@ def _steps(job: Job) -> tuple[int, int]:
     return progress["step"] or 0, progress["of"] or 0
 
 
-def _note(jobs: Sequence[Job]) -> str:
-    """Short enough for a line of 80 columns: how many are done, and two that run."""
+def _note(jobs: Sequence[Job], *, is_bar: bool) -> str:
+    """What fits 80 columns: beside a bar the job that runs, on a line of its own how many are done and two that run."""
     running = [job for job in jobs if job.state == "running"]
+    if is_bar:
+        return "".join(f"{job.data['spec']['name']} {_loss(job)}" for job in running[:1])
     parts = [f"{sum(job.is_over for job in jobs)}/{len(jobs)} done"]
     parts += [f"{job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}" for job in running[:2]]
     return ", ".join(part.strip() for part in parts)
