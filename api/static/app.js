@@ -114,6 +114,14 @@ async function familiesPage() {
       el("div", { class: "soft small" }, `${family.learner.accepted} contributions, ${family.learner.pending} not yet in a version`))))];
 }
 
+// The outer axes by name, the hidden ones by their number.
+function axes(keys) {
+  const outer = keys.map((key) => key.key).filter((key) => !key.startsWith("param:"));
+  const shown = outer.slice(0, 6);
+  const more = keys.length - shown.length;
+  return [...shown, more ? `${shown.length ? "and " : ""}${more} ${outer.length > 6 ? "more" : "hidden"}` : null].filter(Boolean).join(" ");
+}
+
 async function familyPage(name) {
   const path = `/v1/families/${encodeURIComponent(name)}`;
   const [family, warps, aliases] = await Promise.all([ask(path), ask(`${path}/warps?limit=50`), ask(`${path}/aliases`)]);
@@ -121,7 +129,7 @@ async function familyPage(name) {
   const rows = warps.data.map((warp) => [
     el("td", {}, el("b", {}, String(warp.version)), " ", names(warp.version).map((each) => el("span", { class: "pill good" }, each))),
     warp.rule, String(warp.jobs.length), String(warp.steps),
-    el("td", { class: "wide mono" }, warp.keys.slice(0, 4).map((key) => key.key).join("  ") + (warp.keys.length > 4 ? `  and ${warp.keys.length - 4} more` : "")),
+    el("td", { class: "wide mono" }, axes(warp.keys)),
     ago(warp.created_at), el("a", { href: `${path}/warps/${warp.version}/content` }, bytes(warp.size)),
   ]);
   const refused = Object.entries(family.learner.refused).map(([code, count]) => `${count} × ${code}`).join(", ");
