@@ -14,6 +14,8 @@ _POLL_S = 0.4
 _ASKED_AT_ONCE = 4
 """Jobs run in the order of the queue, so the others are waiting; asking for each would take CPU from those that run."""
 _LINE_EVERY_S = 5.0
+_LONGEST_NOTE = 68
+"""With its title a line has at most 80 columns."""
 
 
 def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
@@ -51,13 +53,17 @@ def _steps(job: Job) -> tuple[int, int]:
 
 
 def _note(jobs: Sequence[Job], *, is_bar: bool) -> str:
-    """What fits 80 columns: beside a bar the job that runs, on a line of its own how many are done and two that run."""
+    """Beside a bar the job that runs; on a line of its own how many are done, and of those that run what fits."""
     running = [job for job in jobs if job.state == "running"]
     if is_bar:
         return "".join(f"{job.data['spec']['name']} {_loss(job)}" for job in running[:1])
-    parts = [f"{sum(job.is_over for job in jobs)}/{len(jobs)} done"]
-    parts += [f"{job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}" for job in running[:2]]
-    return ", ".join(part.strip() for part in parts)
+    note = f"{sum(job.is_over for job in jobs)}/{len(jobs)} done"
+    for job in running:
+        more = f"{note}, {job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}".rstrip()
+        if len(more) > _LONGEST_NOTE:
+            break
+        note = more
+    return note
 
 
 def _loss(job: Job) -> str:

@@ -12,7 +12,7 @@ from warpadam.demo.corpus import cut
 from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.report import Run, best, print_table, steps_ratio
 from warpadam.demo.run import next_steps
-from warpadam.demo.watch import ran_together
+from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.connection import Connection
 from warpadam.sdk.job import Job
 
@@ -77,3 +77,27 @@ def test_what_to_do_next_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert shlex.split(serve, comments=True) == [str(script), "serve", "--data-dir", "my output/data"]
     monkeypatch.chdir(tmp_path)
     assert next_steps("patches", Path("d"))[0].startswith("bin/warpadam serve")
+
+
+def test_progress_in_a_pipe_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warpadam.demo.watch._POLL_S", 0.0)
+    connection = Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)
+    states = iter(["running", "running", "succeeded", "succeeded"])
+
+    def refresh(job: Job) -> Job:
+        job.data["state"] = next(states)
+        return job
+
+    monkeypatch.setattr(Job, "refresh", refresh)
+    monkeypatch.setattr(Job, "metrics", lambda *_, **__: {"train_loss": [{"value": 2.1234}]})
+    progress = {"step": 120, "of": 120}
+    jobs = [
+        Job({"id": name, "state": "queued", "progress": progress, "spec": {"name": name}}, connection)
+        for name in ("warpadam-120-0.001", "warpadam-120-0.016")
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    wait_for_all(jobs, "compare", console)
+    assert isinstance(console.file, io.StringIO)
+    first, *_, last = console.file.getvalue().splitlines()
+    assert first == "  compare: 0/2 done, warpadam-120-0.001 120/120 loss 2.12"
+    assert last == "  compare: 2/2 done"
