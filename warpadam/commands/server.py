@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Database, files and logs; WARPADAM_DATA_DIR, or ~/.warpadam, where absent."),
+]
+
 database = typer.Typer(help="The service's database.", no_args_is_help=True)
 
 
@@ -19,11 +24,10 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="Database, files and logs; ~/.warpadam where absent.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Run the service on this machine: API, dispatcher and a local Ray. Ctrl-C or SIGTERM ends all of it."""
-    data = ["--data-dir", str(data_dir)] if data_dir else []
-    _become_service("serve", "--host", host, "--port", str(port), *data)
+    _become_service("serve", data_dir, "--host", host, "--port", str(port))
 
 
 def demo(
@@ -43,23 +47,26 @@ def demo(
 
 
 @database.command("upgrade")
-def upgrade() -> None:
+def upgrade(data_dir: DataDir = None) -> None:
     """Bring the database to this version's schema."""
-    _become_service("upgrade")
+    _become_service("upgrade", data_dir)
 
 
 @database.command("check")
-def check() -> None:
+def check(data_dir: DataDir = None) -> None:
     """Check that what the database holds fits together: references, files, ledger and P."""
-    _become_service("check")
+    _become_service("check", data_dir)
 
 
 @database.command("backup")
-def backup(target: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")], data_dir: DataDir = None
+) -> None:
     """Copy the database while it is in use."""
-    _become_service("backup", str(target))
+    _become_service("backup", data_dir, str(target))
 
 
-def _become_service(*arguments: str) -> None:
+def _become_service(command: str, data_dir: Path | None, *arguments: str) -> None:
     """Replaces this process, so that signals reach the service itself."""
-    os.execv(sys.executable, [sys.executable, "-m", "service", *arguments])
+    folder = ["--data-dir", str(data_dir)] if data_dir else []
+    os.execv(sys.executable, [sys.executable, "-m", "service", command, *folder, *arguments])

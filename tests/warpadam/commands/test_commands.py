@@ -262,8 +262,8 @@ def test_server_commands_become_the_service(typed: Type, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.execv", execute)
     typed("serve", "--port", "0", "--data-dir", "here")
     typed("db", "upgrade")
-    typed("db", "backup", "copy.db")
+    typed("db", "backup", "copy.db", "--data-dir", "here")
     serve, upgrade, backup = became
-    assert serve == ["-m", "service", "serve", "--host", "127.0.0.1", "--port", "0", "--data-dir", "here"]
+    assert serve == ["-m", "service", "serve", "--data-dir", "here", "--host", "127.0.0.1", "--port", "0"]
     assert upgrade == ["-m", "service", "upgrade"]
-    assert backup == ["-m", "service", "backup", "copy.db"]
+    assert backup == ["-m", "service", "backup", "--data-dir", "here", "copy.db"]
