@@ -1,20 +1,24 @@
 """The `warpadam` command: how its parts hang together, and how errors are told.
 
-Exit codes: 0 done; 1 the service or the job said no; 2 the command line is wrong; 3 the service is not there;
-130 interrupted.
+Exit codes: 0 done; 1 the service or the job said no, or a file could not be written; 2 the command line, or a file that
+it names, is wrong; 3 no service answers; 130 interrupted.
 """
 
 import sys
 
 import typer
-from rich.console import Console
 
 from warpadam.commands import data, jobs, server
+from warpadam.commands.output import BadInput
 from warpadam.sdk.errors import ConnectionFailed, WarpAdamError
+
+FAILED, WRONG_INPUT, NO_SERVICE, INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="warpadam",
-    help="Train with a learned gradient map. WARPADAM_URL and WARPADAM_API_KEY say where the service is.",
+    help="Train with a learned gradient map. WARPADAM_URL and WARPADAM_API_KEY say where the service is "
+    "(http://127.0.0.1:8000 where absent). Exits with 0: done; 1: the service or the job said no; "
+    "2: the command line is wrong; 3: no service answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -28,17 +32,24 @@ server.register(app)
 
 def main() -> None:
     """Entry point; an expected error becomes one clear line on standard error."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        app()
+        app(prog_name="warpadam")
+    except BadInput as error:
+        _end(error, WRONG_INPUT)
     except ConnectionFailed as error:
-        errors.print(f"[bold red]error:[/] {error}")
-        sys.exit(3)
+        _end(error, NO_SERVICE)
     except (WarpAdamError, OSError) as error:
-        errors.print("[bold red]error:[/]", str(error), markup=True)
-        sys.exit(1)
+        _end(error, FAILED)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
+
+
+def _end(error: Exception, code: int) -> None:
+    is_of_file = isinstance(error, OSError) and error.strerror and error.filename
+    text = f"{error.filename}: {error.strerror}" if is_of_file and isinstance(error, OSError) else str(error)
+    typer.secho("error: ", err=True, nl=False, fg="red", bold=True)
+    typer.echo(text, err=True)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 import { ago, ask, bytes, chart, el, number, pill, seconds, table } from "./parts.js";
 
 const EVERY_MS = 2000;
+const MOST_EVENTS = 300;
 const view = document.getElementById("view");
 const link = document.getElementById("link");
 const DONE = ["succeeded", "failed", "cancelled"];
 const curves = new Map(); // id of an ended job → its series, which no longer change
 let stream = null;
 let drawing = 0;
+let gone = false; // what this page shows is not there, so asking again is of no use
 
 const title = (job) => job.spec.name || job.id;
 const method = (job) => job.spec.optimizer.name === "adamw" ? "AdamW" : job.warp_version ? `P ${job.spec.family}@${job.warp_version}` : "WarpAdam, no P";
@@ -24,7 +26,7 @@ async function jobCard(job) {
   const series = job.progress.step ? await losses(job, 60) : [[], []];
   const best = job.result?.final?.val_loss ?? series[1].at(-1)?.value;
   return el("a", { class: "card", href: `#/jobs/${job.id}` },
-    el("div", { class: "row" }, el("span", { class: "name" }, title(job)), el("span", { class: "push" }), pill(job.state)),
+    el("div", { class: "row head" }, el("span", { class: "name" }, title(job)), pill(job.state)),
     el("div", { class: "soft small" }, `${job.spec.family} · ${method(job)} · ${ago(job.created_at)}`),
     chart(series, { width: 300, height: 70, axes: false }),
     el("progress", { max: job.progress.of, value: job.progress.step, "aria-label": "steps done" }),
@@ -57,37 +59,43 @@ async function jobPage(id) {
   const job = await ask(`/v1/jobs/${encodeURIComponent(id)}`);
   const series = await losses(job, 1000);
   const log = document.getElementById("log") ?? follow(job.id);
-  const took = job.started_at && (new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000;
+  const took = job.started_at === null ? null : (new Date(job.finished_at ?? Date.now()) - new Date(job.started_at)) / 1000;
   return [
     el("h1", {}, title(job)),
     el("div", { class: "card" },
       el("div", { class: "row" }, pill(job.state), el("span", { class: "mono soft" }, job.id), el("span", { class: "push" }), verbs(job)),
       el("div", { class: "row small soft" },
         el("span", {}, "family ", el("a", { href: `#/families/${job.spec.family}` }, job.spec.family)), el("span", {}, method(job)),
-        el("span", {}, `step ${job.progress.step} of ${job.progress.of}`), el("span", {}, `running for ${seconds(took)}`),
+        el("span", {}, `step ${job.progress.step} of ${job.progress.of}`), took === null ? null : el("span", {}, `${DONE.includes(job.state) ? "took" : "running for"} ${seconds(took)}`),
         job.progress.eta_s !== null && !DONE.includes(job.state) && el("span", {}, `about ${seconds(job.progress.eta_s)} left`) || null),
       job.pending_reason && el("p", { class: "wait" }, job.pending_reason.message),
       job.failure && el("p", { class: "bad" }, `${job.failure.code}: ${job.failure.message}`)),
     el("div", { class: "card" },
       el("div", { class: "row small soft" }, el("span", { class: "key0" }, `train loss ${number(series[0].at(-1)?.value)}`),
         el("span", { class: "key1" }, `validation loss ${number(series[1].at(-1)?.value)}`)),
-      chart(series)),
+      series.some((line) => line.length > 1) ? chart(series, { width: Math.max(280, view.clientWidth - 66) })
+        : el("p", { class: "soft" }, DONE.includes(job.state) ? "No curve: it ended too early." : "No curve yet.")),
     el("div", { class: "card" }, el("h2", {}, "Events"), log),
     el("details", { class: "card", open: document.querySelector("details[open]") && "" },
       el("summary", {}, "Description and result"), el("pre", {}, JSON.stringify({ spec: job.spec, result: job.result }, null, 2))),
   ];
 }
 
+function said({ type, message, data }) {
+  return type === "job.state" && !message.startsWith(data.to) ? `${data.to}: ${message}` : message;
+}
+
 // The job's events as they come; the same table stays while the page around it is drawn again.
 function follow(id) {
   const body = el("tbody");
-  const box = el("div", { class: "scroll", id: "log" }, el("table", {}, body));
+  const box = el("div", { class: "scroll", id: "log", tabindex: "0", "aria-label": "events, newest first" }, el("table", {}, body));
   stream?.close();
   stream = new EventSource(`/v1/jobs/${id}/events`);
   const add = (message) => {
     const event = JSON.parse(message.data);
     body.prepend(el("tr", {}, el("td", { class: "soft small" }, new Date(event.created_at).toLocaleTimeString()),
-      el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, event.message)));
+      el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, said(event))));
+    if (body.childElementCount > MOST_EVENTS) body.lastChild.remove();
     if (event.type === "end") stream?.close();
   };
   for (const type of ["job.state", "warp.changed", "contribution.accepted", "contribution.refused", "checkpoint.saved", "progress", "warning", "end"])
@@ -100,10 +108,18 @@ async function familiesPage() {
   if (!data.length) return [el("p", { class: "empty" }, "No families yet: the first job of a family makes it.")];
   return [el("h1", {}, "Families"), el("div", { class: "grid" }, data.map((family) =>
     el("a", { class: "card", href: `#/families/${family.name}` },
-      el("div", { class: "row" }, el("span", { class: "name" }, family.name), el("span", { class: "push" }),
+      el("div", { class: "row head" }, el("span", { class: "name" }, family.name),
         el("span", { class: "pill" }, family.champion ? `champion ${family.champion}` : "no P yet")),
       el("div", { class: "soft small" }, family.description || `promotion: ${family.promotion}`),
       el("div", { class: "soft small" }, `${family.learner.accepted} contributions, ${family.learner.pending} not yet in a version`))))];
+}
+
+// The outer axes by name, the hidden ones by their number.
+function axes(keys) {
+  const outer = keys.map((key) => key.key).filter((key) => !key.startsWith("param:"));
+  const shown = outer.slice(0, 6);
+  const more = keys.length - shown.length;
+  return [...shown, more ? `${shown.length ? "and " : ""}${more} ${outer.length > 6 ? "more" : "hidden"}` : null].filter(Boolean).join(" ");
 }
 
 async function familyPage(name) {
@@ -113,7 +129,7 @@ async function familyPage(name) {
   const rows = warps.data.map((warp) => [
     el("td", {}, el("b", {}, String(warp.version)), " ", names(warp.version).map((each) => el("span", { class: "pill good" }, each))),
     warp.rule, String(warp.jobs.length), String(warp.steps),
-    el("td", { class: "wide mono" }, warp.keys.slice(0, 4).map((key) => key.key).join("  ") + (warp.keys.length > 4 ? `  and ${warp.keys.length - 4} more` : "")),
+    el("td", { class: "wide mono" }, axes(warp.keys)),
     ago(warp.created_at), el("a", { href: `${path}/warps/${warp.version}/content` }, bytes(warp.size)),
   ]);
   const refused = Object.entries(family.learner.refused).map(([code, count]) => `${count} × ${code}`).join(", ");
@@ -137,7 +153,7 @@ async function clusterPage() {
   return [
     el("h1", {}, "Cluster"),
     el("p", { class: "soft" }, cluster.at ? `as the dispatcher saw it ${ago(cluster.at)}; ` : "no dispatcher has been seen; ",
-      `${cluster.queue.queued ?? 0} jobs queued, ${cluster.queue.running ?? 0} running`),
+      `jobs queued: ${cluster.queue.queued ?? 0}, running: ${cluster.queue.running ?? 0}`),
     el("div", { class: "grid" }, meter("CPUs", cluster.used_cpus, cluster.cpus), meter("GPUs", cluster.used_gpus, cluster.gpus)),
     el("p"), el("div", { class: "card" }, el("h2", {}, "Nodes"), table(["node", "state", "CPUs", "GPUs"], nodes)),
   ];
@@ -146,23 +162,34 @@ async function clusterPage() {
 const PAGES = { "": jobsPage, jobs: jobsPage, families: familiesPage, cluster: clusterPage };
 const ONE = { jobs: jobPage, families: familyPage };
 
+function answered(is, reason = "") {
+  link.textContent = is ? "live" : "no answer";
+  link.className = `pill ${is ? "good" : "bad"}`;
+  link.title = is ? "" : reason;
+}
+
 async function draw() {
   const mine = ++drawing;
   const [, page = "", id] = location.hash.split("/");
   try {
-    const parts = id ? await ONE[page](decodeURIComponent(id)) : await (PAGES[page] ?? jobsPage)();
+    const show = id ? ONE[page] : PAGES[page];
+    const parts = show ? await show(id && decodeURIComponent(id)) : [el("p", { class: "empty" }, "There is no such page.")];
     if (mine !== drawing) return;
     const focused = document.activeElement?.getAttribute?.("href");
+    const scrolled = document.getElementById("log")?.scrollTop ?? 0; // which an element loses when it is put in again
     view.replaceChildren(...parts);
+    document.getElementById("log")?.scrollTo(0, scrolled);
     if (focused) [...view.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
     if (!document.getElementById("log")) stream?.close();
-    link.textContent = "live";
-    link.className = "pill good";
+    answered(true);
   } catch (error) {
     if (mine !== drawing) return;
-    link.textContent = "no answer";
-    link.className = "pill bad";
-    link.title = error.message;
+    gone = error.status === 404;
+    answered(gone, error.message);
+    if (gone) {
+      view.replaceChildren(el("p", { class: "empty" }, error.message));
+      return;
+    }
     if (!view.childElementCount) view.replaceChildren(el("p", { class: "empty" }, error.message));
   }
 }
@@ -170,6 +197,7 @@ async function draw() {
 function turn() {
   stream?.close();
   stream = null;
+  gone = false;
   view.replaceChildren();
   for (const each of document.querySelectorAll("nav a")) {
     const here = each.hash.split("/")[1] === (location.hash.split("/")[1] ?? "") || (each.hash === "#/" && location.hash.startsWith("#/jobs"));
@@ -179,5 +207,6 @@ function turn() {
 }
 
 addEventListener("hashchange", turn);
-setInterval(() => document.hidden || draw(), EVERY_MS);
+// Drawing again would take away what somebody has just selected to copy.
+setInterval(() => document.hidden || gone || !getSelection().isCollapsed || draw(), EVERY_MS);
 turn();

@@ -2,6 +2,7 @@
 import { ask, el, table } from "./parts.js";
 
 const api = await ask("/openapi.json");
+const plain = (text) => (text ?? "").replaceAll("`", "");
 const find = (schema) => (schema?.$ref ? api.components.schemas[schema.$ref.split("/").pop()] : schema);
 
 function kind(schema) {
@@ -14,7 +15,7 @@ function kind(schema) {
 }
 
 const fields = (schema) => table(["field", "type", ""], Object.entries(find(schema)?.properties ?? {}).map(([name, field]) => [
-  el("code", {}, name), kind(field), el("td", { class: "wide soft" }, field.description ?? (field.default === undefined ? "" : `default ${JSON.stringify(field.default)}`))]));
+  el("code", {}, name), kind(field), el("td", { class: "wide soft" }, plain(field.description) || (field.default === undefined ? "" : `default ${JSON.stringify(field.default)}`))]));
 
 function bodies(operation) {
   return Object.entries(operation.requestBody?.content ?? {}).map(([type, { schema }]) =>
@@ -31,9 +32,9 @@ function answers(operation) {
 
 function call(path, verb, operation) {
   return el("details", { class: "card" },
-    el("summary", {}, el("b", {}, verb.toUpperCase()), " ", el("code", {}, path), el("span", { class: "soft small" }, ` ${operation.description ?? ""}`)),
+    el("summary", {}, el("b", {}, verb.toUpperCase()), " ", el("code", {}, path), el("span", { class: "soft small" }, ` ${plain(operation.description)}`)),
     operation.parameters?.length ? table(["parameter", "in", "type", ""], operation.parameters.map((each) => [
-      el("code", {}, each.name), each.in, kind(each.schema), el("td", { class: "wide soft" }, each.description ?? "")])) : null,
+      el("code", {}, each.name), each.in, kind(each.schema), el("td", { class: "wide soft" }, plain(each.description))])) : null,
     bodies(operation), answers(operation));
 }
 
@@ -44,7 +45,7 @@ for (const [path, operations] of Object.entries(api.paths))
 
 document.getElementById("view").append(
   el("h1", {}, `${api.info.title} API, version ${api.info.version}`),
-  el("p", { class: "soft" }, api.info.description.replaceAll("`", "")),
+  el("p", { class: "soft" }, plain(api.info.description)),
   ...Object.entries(groups).flatMap(([name, calls]) => [el("h2", {}, name), ...calls]),
   el("h2", {}, "objects"),
   ...Object.entries(api.components.schemas).map(([name, schema]) => el("details", { class: "card" }, el("summary", {}, el("code", {}, name)), fields(schema))));

@@ -14,7 +14,7 @@ export function el(tag, attributes = {}, ...children) {
 export async function ask(path, options = {}) {
   const answer = await fetch(path, options);
   const body = await answer.json();
-  if (!answer.ok) throw new Error(body.detail || `HTTP ${answer.status}`);
+  if (!answer.ok) throw Object.assign(new Error(body.detail || `HTTP ${answer.status}`), { status: answer.status });
   return body;
 }
 
@@ -47,11 +47,11 @@ export const table = (heads, rows) => el("div", { class: "scroll" }, el("table",
   el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell) => (cell?.tagName === "TD" ? cell : el("td", {}, cell ?? "–"))))))));
 
 // Curves over steps; each series is [{step, value}, …]. Values that are all positive and span a decade get a log axis.
-export function chart(series, { width = 640, height = 220, axes = true } = {}) {
+export function chart(series, { width = 640, height = 260, axes = true } = {}) {
   const points = series.flat();
   const pad = axes ? { left: 52, right: 8, top: 10, bottom: 22 } : { left: 2, right: 2, top: 4, bottom: 4 };
   const svg = el("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img" });
-  if (!points.length) return svg;
+  if (points.length < 2) return svg;
   const values = points.map((point) => point.value);
   let [low, high] = [Math.min(...values), Math.max(...values)];
   const log = low > 0 && high / low > 10;

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from warpadam.client import Client
-from warpadam.commands.output import AsJson, Limit, print_json, print_table
+from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_table
 
 datasets = typer.Typer(help="Register and list datasets.", no_args_is_help=True)
 warps = typer.Typer(help="The versions of a family's P.", no_args_is_help=True)
@@ -31,7 +31,13 @@ def add_dataset(
     normalize: Annotated[str | None, typer.Option(help="standard: zero mean and unit variance.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a dataset and print its id, and what was understood of it."""
+    """Register a dataset and print its id; with --json also what was understood of it."""
+    if "://" not in path and not Path(path).expanduser().is_file():
+        raise BadInput(
+            f"{path} is a folder: zip it (a folder per class inside) and add the zip"
+            if Path(path).expanduser().is_dir()
+            else f"there is no file {path}"
+        )
     options: dict[str, Any] = {
         "name": name,
         "format": file_format,
@@ -54,7 +60,7 @@ def list_datasets(limit: Limit = 20, as_json: AsJson = False) -> None:
         print_json(found)
         return
     rows = ((d["id"], d["state"], d.get("name"), d.get("format"), d.get("size"), d["created_at"]) for d in found)
-    print_table(("dataset", "state", "name", "format", "bytes", "created"), rows)
+    print_table(("dataset", "state", "name", "format", "bytes", "created"), rows, dispensable=("created", "bytes"))
 
 
 def families(limit: Limit = 100, as_json: AsJson = False) -> None:
@@ -85,7 +91,9 @@ def list_warps(
         (f"{family}@{w['version']}", w["rule"], len(w["jobs"]), w["steps"], len(w["keys"]), w["size"], w["created_at"])
         for w in found
     )
-    print_table(("version", "rule", "jobs", "steps", "axes", "bytes", "created"), rows)
+    print_table(
+        ("version", "rule", "jobs", "steps", "axes", "bytes", "created"), rows, dispensable=("created", "bytes")
+    )
 
 
 @warps.command("pull")

@@ -7,6 +7,11 @@ from typing import Annotated
 
 import typer
 
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Database, files and logs; WARPADAM_DATA_DIR, or ~/.warpadam, where absent."),
+]
+
 database = typer.Typer(help="The service's database.", no_args_is_help=True)
 
 
@@ -19,42 +24,49 @@ def register(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
-    data_dir: Annotated[Path | None, typer.Option(help="Database, files and logs; ~/.warpadam where absent.")] = None,
+    data_dir: DataDir = None,
 ) -> None:
     """Run the service on this machine: API, dispatcher and a local Ray. Ctrl-C or SIGTERM ends all of it."""
-    data = ["--data-dir", str(data_dir)] if data_dir else []
-    _become_service("serve", "--host", host, "--port", str(port), *data)
+    _become_service("serve", data_dir, "--host", host, "--port", str(port))
 
 
 def demo(
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the report goes.")] = Path("demo-output"),
     steps: Annotated[int, typer.Option(help="T: the steps that AdamW gets on the held-out domain.", min=20)] = 120,
+    rates: Annotated[
+        list[float] | None, typer.Option("--lr", help="Learning rates of both methods.", hidden=True)
+    ] = None,
+    base_steps: Annotated[int | None, typer.Option(help="Steps of the base transformer.", hidden=True, min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Only the last line: one JSON object.")] = False,
 ) -> None:
     """Run the main job end to end on real text, against a service of its own, and show what P saves."""
-    from warpadam.demo.run import run
+    from warpadam.demo.plan import BASE_STEPS, LEARNING_RATES
+    from warpadam.demo.run import Sizes, run
 
-    run(output, steps=steps, quiet=as_json)
+    run(output, Sizes(steps, tuple(rates or LEARNING_RATES), base_steps or BASE_STEPS), quiet=as_json)
 
 
 @database.command("upgrade")
-def upgrade() -> None:
+def upgrade(data_dir: DataDir = None) -> None:
     """Bring the database to this version's schema."""
-    _become_service("upgrade")
+    _become_service("upgrade", data_dir)
 
 
 @database.command("check")
-def check() -> None:
+def check(data_dir: DataDir = None) -> None:
     """Check that what the database holds fits together: references, files, ledger and P."""
-    _become_service("check")
+    _become_service("check", data_dir)
 
 
 @database.command("backup")
-def backup(target: Annotated[Path, typer.Argument(help="File to write.")]) -> None:
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")], data_dir: DataDir = None
+) -> None:
     """Copy the database while it is in use."""
-    _become_service("backup", str(target))
+    _become_service("backup", data_dir, str(target))
 
 
-def _become_service(*arguments: str) -> None:
+def _become_service(command: str, data_dir: Path | None, *arguments: str) -> None:
     """Replaces this process, so that signals reach the service itself."""
-    os.execv(sys.executable, [sys.executable, "-m", "service", *arguments])
+    folder = ["--data-dir", str(data_dir)] if data_dir else []
+    os.execv(sys.executable, [sys.executable, "-m", "service", command, *folder, *arguments])

@@ -9,7 +9,7 @@ MODEL: Json = {"arch": "transformer", "layers": 2, "width": 64, "heads": 4, "con
 BASE_DOMAIN = "modules"
 CONTRIBUTING_DOMAINS = ("asyncio", "email", "multiprocessing", "unittest")
 HELD_OUT_DOMAIN = "http"
-LEARNING_RATES = (0.001, 0.002, 0.004, 0.008)
+LEARNING_RATES = (0.001, 0.002, 0.004, 0.008, 0.016)
 BATCH_SIZE = 16
 BASE_STEPS = 500
 CONTRIBUTOR_LEARNING_RATE = 0.002
@@ -17,10 +17,12 @@ CONTRIBUTOR_LEARNING_RATE = 0.002
 
 @dataclass(frozen=True)
 class Plan:
-    """`steps` is T, what AdamW gets; each shorter budget has a schedule of its own."""
+    """`steps` is T, what AdamW gets; each shorter budget has a schedule of its own, and the same learning rates."""
 
     family: str
     steps: int
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    base_steps: int = BASE_STEPS
 
     @property
     def budgets(self) -> tuple[int, ...]:
@@ -29,7 +31,7 @@ class Plan:
 
     def base_job(self, dataset: str) -> Json:
         optimizer = {"name": "adamw", "lr": 0.003, "warp": "none", "learn": "none"}
-        return self._job("base", dataset, BASE_STEPS, optimizer, init="random", seed=0)
+        return self._job("base", dataset, self.base_steps, optimizer, init="random", seed=0)
 
     def contributing_job(self, domain: str, dataset: str, base: str) -> Json:
         optimizer = {"name": "warpadam", "lr": CONTRIBUTOR_LEARNING_RATE, "warp": "none", "learn": "covariance"}

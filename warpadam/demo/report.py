@@ -57,17 +57,23 @@ def steps_ratio(adamw: Run, warped: Sequence[Run]) -> float | None:
 
 
 def print_table(console: Console, adamw: Run, warped: Sequence[Run], runs: Sequence[Run]) -> None:
-    table = Table(title="Held-out domain: validation loss (nats per byte) after the whole budget", title_justify="left")
-    for column in ("optimizer", "steps", "val_loss", "best lr", "seconds", "val_loss at each lr"):
-        table.add_column(column, justify="left" if column == "optimizer" else "right", no_wrap=True)
+    """One row for each budget; 80 columns are enough for five learning rates."""
+    rates = sorted({run.lr for run in runs})
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("optimizer", no_wrap=True)
+    for name in ("steps", *(f"{lr:g}" for lr in rates), "best", "at lr", "time"):
+        table.add_column(name, justify="right", no_wrap=True)
     for run in (adamw, *warped):
-        name = "AdamW" if run.warp is None else f"WarpAdam, P v{run.warp}"
-        reached = " ≤" if run.warp is not None and run.val_loss <= adamw.val_loss else ""
-        grid = [other for other in runs if other.steps == run.steps and (other.warp is None) == (run.warp is None)]
-        losses = "  ".join(f"{other.val_loss:.3f}" for other in sorted(grid, key=lambda other: other.lr))
-        table.add_row(name, str(run.steps), f"{run.val_loss:.4f}{reached}", f"{run.lr:g}", f"{run.seconds:.1f}", losses)
+        name = "AdamW" if run.warp is None else f"WarpAdam v{run.warp}"
+        grid = {other.lr: other for other in runs if (other.steps, other.warp) == (run.steps, run.warp)}
+        reached = " ≤" if run.warp is not None and run.val_loss <= adamw.val_loss else "  "
+        losses = [f"{grid[lr].val_loss:.3f}" for lr in rates]
+        table.add_row(
+            name, str(run.steps), *losses, f"{run.val_loss:.4f}{reached}", f"{run.lr:g}", f"{run.seconds:.1f} s"
+        )
+    console.print("[bold]Held-out domain: validation loss in nats per byte[/]")
+    console.print("after each budget, at each learning rate. ≤: AdamW's final loss was reached.", style="dim")
     console.print(table)
-    console.print("≤ marks the budgets at which AdamW's final loss was reached.", style="dim")
 
 
 def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:

@@ -2,10 +2,15 @@
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -16,32 +21,65 @@ from warpadam.client import Client
 from warpadam.demo import report
 from warpadam.demo.corpus import cut
 from warpadam.demo.embedded import embedded_service
-from warpadam.demo.plan import BASE_DOMAIN, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
+from warpadam.demo.plan import BASE_DOMAIN, BASE_STEPS, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.errors import NotFound, WarpAdamError
 
 Json = dict[str, Any]
 
 
-def run(output: Path, *, steps: int, quiet: bool) -> None:
+@dataclass(frozen=True)
+class Sizes:
+    """How much is trained: T, the learning rates that both methods get, and the base's steps."""
+
+    steps: int
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    base_steps: int = BASE_STEPS
+
+
+def run(output: Path, sizes: Sizes, *, quiet: bool) -> None:
     """Runs everything and prints the JSON line last. With `quiet` the rest goes to standard error."""
     began = time.monotonic()
     console = Console(stderr=quiet, highlight=False)
     output.mkdir(parents=True, exist_ok=True)
     data_dir = output / "data"
     console.print("[bold]1[/]  Starting the service: SQLite, a local Ray, a free port …")
-    with embedded_service(data_dir) as url, Client(url) as client:
-        console.print(f"   {url} is up after {time.monotonic() - began:.1f} s; its page shows the jobs while they run.")
-        result = _main_job(client, output, steps, console)
+    with _ended_by_sigterm(), embedded_service(data_dir) as url, Client(url) as client:
+        console.print(f"   It is up after {time.monotonic() - began:.1f} s. Watch the jobs at {url}", soft_wrap=True)
+        result = _main_job(client, output, sizes, console)
     console.print(f"Done in {time.monotonic() - began:.0f} s. To go on by hand:")
-    console.print(f"  {Path(sys.executable).parent / 'warpadam'} serve --data-dir {data_dir}", soft_wrap=True)
-    console.print("  then open http://127.0.0.1:8000, or `warpadam jobs`, `warpadam families`, `warpadam submit FILE`.")
+    for line in next_steps(result["family"], data_dir):
+        console.print(f"   {line}", markup=False, soft_wrap=True)
     sys.stdout.flush()
     print(json.dumps(result), flush=True)  # noqa: T201 - the promised last line
 
 
-def _main_job(client: Client, output: Path, steps: int, console: Console) -> Json:
-    plan = Plan(_fresh_family(client), steps)
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM unwinds, so that the service is ended too."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def next_steps(family: str, data_dir: Path) -> list[str]:
+    """Command lines that can be copied as they are."""
+    script = Path(sys.executable).with_name("warpadam")
+    here = Path.cwd()
+    shown = script.relative_to(here) if script.is_relative_to(here) else script
+    command = shlex.quote(str(shown)) if script.exists() else f"{shlex.quote(sys.executable)} -m warpadam.cli"
+    return [
+        f"{command} serve --data-dir {shlex.quote(str(data_dir))}   # then open http://127.0.0.1:8000",
+        f"{command} jobs --family {family}   # in another terminal",
+        f"{command} warps list {family}",
+        f"{command} submit --help",
+    ]
+
+
+def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> Json:
+    plan = Plan(_fresh_family(client), sizes.steps, sizes.learning_rates, sizes.base_steps)
     datasets = _register(client, console)
     base = _train_base(client, plan, datasets[BASE_DOMAIN], console)
     _learn(client, plan, datasets, base, console)
@@ -96,14 +134,15 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
 
 
 def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int, console: Console) -> list[report.Run]:
-    budgets, rates = ", ".join(map(str, plan.budgets)), ", ".join(f"{lr:g}" for lr in LEARNING_RATES)
+    budgets, rates = ", ".join(map(str, plan.budgets)), ", ".join(f"{lr:g}" for lr in plan.learning_rates)
     console.print(f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps,")
-    console.print(f"   WarpAdam with P v{version} for {budgets}; each at learning rates {rates} …")
+    console.print(f"   WarpAdam with P v{version} for {budgets};")
+    console.print(f"   each at learning rates {rates} …")
     settings: list[tuple[int, int | None]] = [(plan.steps, None), *((budget, version) for budget in plan.budgets)]
     runs = [
         report.Run(client.jobs.create(plan.held_out_job(dataset, base, steps=steps, lr=lr, warp=warp)), steps, lr, warp)
         for steps, warp in settings
-        for lr in LEARNING_RATES
+        for lr in plan.learning_rates
     ]
     wait_for_all([run.job for run in runs], "compare", console)
     lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}")["jobs"]}
@@ -122,7 +161,7 @@ def _conclude(
     report.print_table(console, adamw, warped, runs)
     report.plot(plot, adamw, warped)
     _pull(client, f"{plan.family}@{version['version']}", file)
-    console.print(f"   curves: {plot}\n   P:      {file}", soft_wrap=True)
+    console.print(f"   curves: {plot}\n   P:      {file}", markup=False, soft_wrap=True)
     return {
         "family": plan.family,
         "warp_version": version["version"],

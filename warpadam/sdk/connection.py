@@ -10,22 +10,26 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
+from urllib.parse import quote, urlsplit
 
 import httpx
 
-from warpadam.sdk.errors import ConnectionFailed, from_answer
+from warpadam.sdk.errors import ConnectionFailed, WarpAdamError, from_answer
 
 Json = dict[str, Any]
 Params = Mapping[str, str | int | Sequence[str]]
 
 _RETRIED = frozenset({429, 502, 503, 504})
+_STILL_RUNS = "idempotency_in_flight"
 _LONGEST_WAIT_S = 30.0
 
 
 class Connection:
     def __init__(self, base_url: str, api_key: str | None, *, timeout_s: float, tries: int) -> None:
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise WarpAdamError("The API key has characters that no key has: copy it again (WARPADAM_API_KEY).")
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-        self.base_url = base_url.rstrip("/")
+        self.base_url = _checked(base_url)
         self._tries = max(1, tries)
         self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout_s, follow_redirects=False)
 
@@ -34,12 +38,11 @@ class Connection:
 
     def json(self, method: str, path: str, *, params: Params | None = None, body: object | None = None) -> Json:
         """The decoded answer; {} where it has no content."""
-        answer = self._send(method, path, params=params, json=body)
-        return dict(answer.json()) if answer.content else {}
+        return self._decoded(self._send(method, path, params=params, json=body))
 
     def upload(self, path: str, fields: Mapping[str, str], file_name: str, file: IO[bytes]) -> Json:
         """Multipart: the fields first, then the file, streamed."""
-        return dict(self._send("POST", path, data=fields, file=(file_name, file)).json())
+        return self._decoded(self._send("POST", path, data=fields, file=(file_name, file)))
 
     @contextmanager
     def stream(self, path: str, headers: Mapping[str, str] | None = None) -> Iterator[httpx.Response]:
@@ -72,16 +75,47 @@ class Connection:
                 continue
             if not answer.is_error:
                 return answer
-            if last_try or answer.status_code not in _RETRIED:
-                raise from_answer(answer.status_code, _problem(answer))
+            problem = _problem(answer)
+            if last_try or not (answer.status_code in _RETRIED or problem.get("code") == _STILL_RUNS):
+                raise from_answer(answer.status_code, problem)
             time.sleep(_backoff(attempt, answer.headers.get("Retry-After")))
         raise AssertionError("the last try returns or raises")
+
+    def _decoded(self, answer: httpx.Response) -> Json:
+        """The JSON object of a good answer; {} for none. Raises ConnectionFailed where it is something else."""
+        if not answer.content and answer.is_success:
+            return {}
+        try:
+            content = answer.json() if answer.is_success else None
+        except ValueError:
+            content = None
+        if not isinstance(content, dict):
+            raise ConnectionFailed(
+                f"What answers at {self.base_url} is no WarpAdam service: set WARPADAM_URL to where one runs."
+            )
+        return content
 
     def _unreachable(self, error: Exception) -> ConnectionFailed:
         return ConnectionFailed(
             f"No answer from {self.base_url} ({error or type(error).__name__}). "
             "Is the service running (`warpadam serve`)? WARPADAM_URL says where to look."
         )
+
+
+def segment(text: str) -> str:
+    """One part of a path: what a person typed names one thing, never another path."""
+    return quote(text, safe="")
+
+
+def _checked(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_usable = False
+    if not is_usable:
+        raise ConnectionFailed(f"{url!r} is no address of a service: WARPADAM_URL looks like http://127.0.0.1:8000.")
+    return url.rstrip("/")
 
 
 def _backoff(attempt: int, retry_after: str | None) -> float:

@@ -5,15 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from httpx_sse import EventSource
+from httpx_sse import EventSource, ServerSentEvent
 
-from warpadam.sdk.connection import Connection, Json
+from warpadam.sdk.connection import Connection, Json, segment
 from warpadam.sdk.errors import ConnectionFailed, JobFailed, ServerError, WaitTimeout
 from warpadam.sdk.pages import iterate
 from warpadam.sdk.progress import job_progress
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+NO_MORE = 204
+"""Answered to whoever has seen all of a stream."""
 _PATIENCE_S = 300.0
+_RECONNECT_S = 1.0
 
 
 @dataclass
@@ -26,6 +29,10 @@ class Job:
     @property
     def id(self) -> str:
         return str(self.data["id"])
+
+    @property
+    def _path(self) -> str:
+        return f"/v1/jobs/{segment(self.id)}"
 
     @property
     def state(self) -> str:
@@ -48,7 +55,7 @@ class Job:
         return self.data.get("warp_version")
 
     def refresh(self) -> Self:
-        self.data = self.connection.json("GET", f"/v1/jobs/{self.id}")
+        self.data = self.connection.json("GET", self._path)
         return self
 
     def cancel(self) -> Self:
@@ -61,38 +68,53 @@ class Job:
         return self._act("resume")
 
     def _act(self, verb: str) -> Self:
-        self.data = self.connection.json("POST", f"/v1/jobs/{self.id}/{verb}")
+        self.data = self.connection.json("POST", f"{self._path}/{verb}")
         return self
 
     def metrics(self, *names: str, max_points: int = 1000) -> dict[str, list[Json]]:
         """`{name: [{step, value, at}]}`; all metrics where none is named."""
         params: dict[str, Any] = {"max_points": max_points} | ({"name": list(names)} if names else {})
-        return dict(self.connection.json("GET", f"/v1/jobs/{self.id}/metrics", params=params)["data"])
+        return dict(self.connection.json("GET", f"{self._path}/metrics", params=params)["data"])
 
     def events(self, *, follow: bool = False) -> Iterator[Json]:
-        """The job's events, oldest first; with `follow` as they come, until the job has ended.
+        """The job's events, oldest first; with `follow` as they come, until the job has ended."""
+        return self._records("events", follow)
 
-        A stream that breaks off is taken up again after the last event that was seen.
-        """
-        if not follow:
-            yield from iterate(self.connection, f"/v1/jobs/{self.id}/events", {"limit": 100})
-            return
+    def logs(self, *, follow: bool = False) -> Iterator[Json]:
+        """The lines that the job's attempts printed, oldest first; with `follow` as they come, until its end."""
+        return self._records("logs", follow)
+
+    def _records(self, what: str, follow: bool) -> Iterator[Json]:
+        if follow:
+            return self._followed(f"{self._path}/{what}")
+        return iterate(self.connection, f"{self._path}/{what}", {"limit": 100})
+
+    def _followed(self, path: str) -> Iterator[Json]:
+        """A stream that breaks off is taken up again after the last record that was seen, for up to five minutes."""
         last: str | None = None
+        give_up = time.monotonic() + _PATIENCE_S
         while True:
             try:
-                for event in self._stream(last):
-                    last = event["id"]
-                    yield event
-                    if event["type"] == "end":
+                for message in self._stream(path, last):
+                    last = message.id or last
+                    give_up = time.monotonic() + _PATIENCE_S
+                    content = message.json()
+                    if content:
+                        yield content
+                    if message.event == "end":
                         return
             except (ConnectionFailed, ServerError):
-                time.sleep(1.0)
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(_RECONNECT_S)
 
-    def _stream(self, last: str | None) -> Iterator[Json]:
+    def _stream(self, path: str, last: str | None) -> Iterator[ServerSentEvent]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
-        with self.connection.stream(f"/v1/jobs/{self.id}/events", headers) as answer:
-            for message in EventSource(answer).iter_sse():
-                yield message.json()
+        with self.connection.stream(path, headers) as answer:
+            if answer.status_code == NO_MORE:
+                yield ServerSentEvent(event="end", data="{}")
+                return
+            yield from EventSource(answer).iter_sse()
 
     def wait(
         self,

@@ -27,7 +27,7 @@ def job_progress(title: str, *, enabled: bool, console: Console | None = None) -
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", style="dim", markup=False),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
@@ -49,7 +49,9 @@ def _lines(console: Console) -> Show:
         step, total = _steps(job)
         now = (job.state, 10 * step // total if total else 0)
         if now != last:
-            console.print(f"{job.id}  {job_note(job)}  {step}/{total or '?'}", highlight=False, soft_wrap=True)
+            console.print(
+                f"{job.id}  {job_note(job)}  {step}/{total or '?'}", highlight=False, markup=False, soft_wrap=True
+            )
             last = now
 
     return show

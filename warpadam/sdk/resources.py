@@ -7,12 +7,12 @@ import hashlib
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from warpadam.sdk.connection import Connection, Json
+from warpadam.sdk.connection import Connection, Json, segment
 from warpadam.sdk.errors import WarpAdamError
 from warpadam.sdk.job import Job
 from warpadam.sdk.pages import iterate
@@ -35,18 +35,22 @@ class Jobs:
         return self.connection.json("POST", "/v1/jobs", params={"validate_only": "true"}, body=body)
 
     def get(self, job_id: str) -> Job:
-        return Job(self.connection.json("GET", f"/v1/jobs/{job_id}"), self.connection)
+        return Job(self.connection.json("GET", f"/v1/jobs/{segment(job_id)}"), self.connection)
 
     def list(
-        self, *, state: str | None = None, family: str | None = None, metadata: Mapping[str, str] | None = None
+        self,
+        *,
+        state: str | Sequence[str] | None = None,
+        family: str | None = None,
+        metadata: Mapping[str, str] | None = None,
     ) -> Iterator[Job]:
-        """Newest first, all pages."""
-        params: dict[str, str] = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
+        """Newest first, all pages; of several states, jobs in either."""
+        params: dict[str, str | Sequence[str]] = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
         params |= {key: value for key, value in (("state", state), ("family", family)) if value is not None}
         return (Job(data, self.connection) for data in iterate(self.connection, "/v1/jobs", params))
 
     def delete(self, job_id: str) -> None:
-        self.connection.json("DELETE", f"/v1/jobs/{job_id}")
+        self.connection.json("DELETE", f"/v1/jobs/{segment(job_id)}")
 
 
 @dataclass
@@ -76,13 +80,13 @@ class Datasets:
         return dataset
 
     def get(self, dataset_id: str) -> Json:
-        return self.connection.json("GET", f"/v1/datasets/{dataset_id}")
+        return self.connection.json("GET", f"/v1/datasets/{segment(dataset_id)}")
 
     def list(self) -> Iterator[Json]:
         return iterate(self.connection, "/v1/datasets")
 
     def delete(self, dataset_id: str) -> None:
-        self.connection.json("DELETE", f"/v1/datasets/{dataset_id}")
+        self.connection.json("DELETE", f"/v1/datasets/{segment(dataset_id)}")
 
 
 @dataclass
@@ -93,18 +97,18 @@ class Families:
         return self.connection.json("POST", "/v1/families", body={"name": name, **fields})
 
     def get(self, name: str) -> Json:
-        return self.connection.json("GET", f"/v1/families/{name}")
+        return self.connection.json("GET", f"/v1/families/{segment(name)}")
 
     def list(self) -> Iterator[Json]:
         return iterate(self.connection, "/v1/families")
 
     def set_alias(self, name: str, alias: str, version: int, reason: str = "") -> Json:
         body = {"version": version, "reason": reason}
-        return self.connection.json("PUT", f"/v1/families/{name}/aliases/{alias}", body=body)
+        return self.connection.json("PUT", f"/v1/families/{segment(name)}/aliases/{segment(alias)}", body=body)
 
     def contributions(self, name: str) -> Iterator[Json]:
         """The ledger, oldest first."""
-        return iterate(self.connection, f"/v1/families/{name}/contributions", {"limit": 100})
+        return iterate(self.connection, f"/v1/families/{segment(name)}/contributions", {"limit": 100})
 
 
 @dataclass
@@ -115,7 +119,7 @@ class Warps:
 
     def list(self, family: str) -> Iterator[Json]:
         """Newest first."""
-        return iterate(self.connection, f"/v1/families/{family}/warps")
+        return iterate(self.connection, f"/v1/families/{segment(family)}/warps")
 
     def get(self, reference: str) -> Json:
         return self.connection.json("GET", _path(reference))
@@ -139,20 +143,35 @@ class Warps:
     def download(self, reference: str, path: str | os.PathLike[str]) -> Path:
         """Writes the P's file to `path`: whole, or not at all."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         content = self.content(reference)
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
-            file.write(content)
-        Path(file.name).chmod(0o644)
-        return Path(file.name).replace(target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _replace(target, content)
+        except OSError as error:
+            raise WarpAdamError(f"cannot write {target}: {error.strerror}") from error
+        return target
 
     def push(self, family: str, path: str | os.PathLike[str]) -> Json:
         """Uploads a P as the family's next version."""
         source = Path(path)
         with source.open("rb") as file:
-            return self.connection.upload(f"/v1/families/{family}/warps", {}, source.name, file)
+            return self.connection.upload(f"/v1/families/{segment(family)}/warps", {}, source.name, file)
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """A reader of `target` sees what was there before, or all of `content`."""
+    with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as file:
+        written = Path(file.name)
+        try:
+            file.write(content)
+            file.flush()
+            written.chmod(0o644)
+            written.replace(target)
+        except BaseException:
+            written.unlink(missing_ok=True)
+            raise
 
 
 def _path(reference: str) -> str:
     family, _, version = reference.partition("@")
-    return f"/v1/families/{family}/warps/{version or 'champion'}"
+    return f"/v1/families/{segment(family)}/warps/{segment(version or 'champion')}"

@@ -1,11 +1,18 @@
 """The demo's own arithmetic. The demo as a whole runs in tests/integration."""
 
+import io
+import shlex
+import sys
 from pathlib import Path
 
+import pytest
+from rich.console import Console
+
 from warpadam.demo.corpus import cut
-from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, Plan
-from warpadam.demo.report import Run, best, steps_ratio
-from warpadam.demo.watch import ran_together
+from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
+from warpadam.demo.report import Run, best, print_table, steps_ratio
+from warpadam.demo.run import next_steps
+from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.connection import Connection
 from warpadam.sdk.job import Job
 
@@ -45,3 +52,52 @@ def test_how_many_ran_together() -> None:
 def test_every_domain_can_be_cut_here_and_they_differ(tmp_path: Path) -> None:
     texts = [cut(domain, tmp_path).read_bytes() for domain in ("modules", *CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN)]
     assert len({text[:5000] for text in texts}) == len(texts)
+
+
+def test_the_table_fits_80_columns_and_marks_who_reached_the_target() -> None:
+    runs = [_run(120, 2.0 + lr, lr=lr, warp=warp) for warp in (None, 12) for lr in LEARNING_RATES]
+    runs += [_run(90, 2.5 + lr, lr=lr, warp=12) for lr in LEARNING_RATES]
+    console = Console(file=io.StringIO(), width=80)
+    warped = [best(runs, steps=steps, warped=True) for steps in (120, 90)]
+    print_table(console, best(runs, steps=120, warped=False), warped, runs)
+    assert isinstance(console.file, io.StringIO)
+    *_, adamw, reached, missed = console.file.getvalue().splitlines()
+    assert max(map(len, (adamw, reached, missed))) <= 80
+    assert "…" not in console.file.getvalue()
+    assert ("≤" in adamw, "≤" in reached, "≤" in missed) == (False, True, False)
+    assert "2.0010" in adamw
+
+
+def test_what_to_do_next_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path.resolve() / "bin" / "warpadam"
+    script.parent.mkdir()
+    script.touch()
+    monkeypatch.setattr(sys, "executable", str(script.with_name("python")))
+    serve, *_ = next_steps("patches", Path("my output/data"))
+    assert shlex.split(serve, comments=True) == [str(script), "serve", "--data-dir", "my output/data"]
+    monkeypatch.chdir(tmp_path)
+    assert next_steps("patches", Path("d"))[0].startswith("bin/warpadam serve")
+
+
+def test_progress_in_a_pipe_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warpadam.demo.watch._POLL_S", 0.0)
+    connection = Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)
+    states = iter(["running", "running", "succeeded", "succeeded"])
+
+    def refresh(job: Job) -> Job:
+        job.data["state"] = next(states)
+        return job
+
+    monkeypatch.setattr(Job, "refresh", refresh)
+    monkeypatch.setattr(Job, "metrics", lambda *_, **__: {"train_loss": [{"value": 2.1234}]})
+    progress = {"step": 120, "of": 120}
+    jobs = [
+        Job({"id": name, "state": "queued", "progress": progress, "spec": {"name": name}}, connection)
+        for name in ("warpadam-120-0.001", "warpadam-120-0.016")
+    ]
+    console = Console(file=io.StringIO(), width=80)
+    wait_for_all(jobs, "compare", console)
+    assert isinstance(console.file, io.StringIO)
+    first, *_, last = console.file.getvalue().splitlines()
+    assert first == "  compare: 0/2 done, warpadam-120-0.001 120/120 loss 2.12"
+    assert last == "  compare: 2/2 done"

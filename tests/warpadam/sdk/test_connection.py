@@ -139,3 +139,22 @@ def test_events_go_on_after_the_stream_broke_off(script: Script) -> None:
         seen = [found["id"] for found in client.jobs.get("job_1").events(follow=True)]
     assert seen == ["evt_1", "evt_2", "evt_3"]
     assert script.asked[-1][2]["Last-Event-ID"] == "evt_1"
+
+
+def test_a_post_that_is_still_being_executed_is_asked_again(script: Script) -> None:
+    script.answers = [(409, {}, {"code": "idempotency_in_flight"}), (201, {}, {"id": "job_1", "state": "queued"})]
+    with Client(script.url) as client:
+        assert client.jobs.create(family="f").id == "job_1"
+
+
+@pytest.mark.parametrize("content", [b"<html>hello</html>", b"[1]"])
+def test_another_server_is_recognised(script: Script, content: bytes) -> None:
+    script.answers = [(200, {}, content)]
+    with Client(script.url) as client, pytest.raises(errors.ConnectionFailed, match="no WarpAdam service"):
+        client.jobs.get("job_1")
+
+
+def test_a_stream_that_has_nothing_more_ends(script: Script) -> None:
+    script.answers = [(200, {}, {"id": "job_1", "state": "succeeded"}), (204, {}, b"")]
+    with Client(script.url) as client:
+        assert list(client.jobs.get("job_1").logs(follow=True)) == []
