@@ -20,7 +20,7 @@ from service.processes import marked
 from tests.conftest import ROOT
 from warpadam.warpfile import decode
 
-COMMAND = [sys.executable, "-m", "warpadam.cli", "demo", "--steps", "20", "--lr", "0.002", "--base-steps", "40"]
+COMMAND = [sys.executable, "-m", "warpadam.cli", "demo", "--steps", "20", "--lr", "0.002", "--base-steps", "20"]
 WITHIN_S = 420.0  # on a machine that does other things too; alone it takes a minute
 
 

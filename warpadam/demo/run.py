@@ -79,7 +79,7 @@ def next_steps(family: str, data_dir: Path) -> list[str]:
 
 
 def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> Json:
-    plan = Plan(_fresh_family(client), sizes.steps, sizes.learning_rates, sizes.base_steps)
+    plan = Plan(fresh_family(client), sizes.steps, sizes.learning_rates, sizes.base_steps)
     datasets = _register(client, console)
     base = _train_base(client, plan, datasets[BASE_DOMAIN], console)
     _learn(client, plan, datasets, base, console)
@@ -88,7 +88,7 @@ def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> J
     return _conclude(client, plan, version, runs, output, console)
 
 
-def _fresh_family(client: Client) -> str:
+def fresh_family(client: Client) -> str:
     """`stdlib-text`, or the first `stdlib-text-N` that no earlier demo used."""
     for number in count(1):
         name = "stdlib-text" if number == 1 else f"stdlib-text-{number}"

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from tests.warpadam.sdk.served import Served
+from warpadam import Client
 from warpadam.demo.corpus import cut
 from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.report import Run, best, print_table, steps_ratio
-from warpadam.demo.run import next_steps
+from warpadam.demo.run import fresh_family, next_steps
 from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.connection import Connection
 from warpadam.sdk.job import Job
@@ -101,3 +103,10 @@ def test_progress_in_a_pipe_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> 
     first, *_, last = console.file.getvalue().splitlines()
     assert first == "  compare: 0/2 done, warpadam-120-0.001 120/120 loss 2.12"
     assert last == "  compare: 2/2 done"
+
+
+def test_each_demo_in_a_folder_has_a_family_of_its_own(served: Served) -> None:
+    with Client(served.url) as client:
+        for expected in ("stdlib-text", "stdlib-text-2", "stdlib-text-3"):
+            assert fresh_family(client) == expected
+            client.families.create(expected)
