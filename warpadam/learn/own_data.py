@@ -20,8 +20,9 @@ the best learning rate, 20 % worse at a fourth of it. Hidden axes are not in the
 Measured on digits (MLP of 128, both tuned on one grid of learning rates, geometric mean of 3 seeds, validation loss):
 inpainting the lower half after 100 steps AdamW 0.0518, centred 0.0513, about zero 0.0439; after 300 with β2 = .95
 0.0382, 0.0378, 0.0360; classes after 100 steps 0.0736, 0.0678, 0.0574; where columns were standardised, so that both
-moments are one, inpainting 0.732 and 0.702, classes 0.079 and 0.055. The gain is the inputs'; `output` alone does
-nothing on digits. Adding the mean gradient of the first step to each moment changed little, for better or worse.
+moments are one, inpainting 0.732 and 0.702, classes 0.079 and 0.055. A convnet (16, 32; classes after 100 steps, 2
+seeds): AdamW 0.500, with taps 0.128, with taps and output 0.116. The gain is the inputs'; `output` alone does nothing
+on digits. Adding the mean gradient of the first step to each moment changed little, for better or worse.
 """
 
 from collections.abc import Iterable
