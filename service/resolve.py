@@ -19,6 +19,8 @@ from service.spec import FromCheckpoint, FromFamily, JobSpec, WorkerRange
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
+OWN_DATA_ROLES = ("input", "channels", "taps", "output")
+"""The roles of axes of which a job's own data gives a basis (`warpadam.learn.own_data`)."""
 
 
 @dataclass(frozen=True)
@@ -132,8 +134,6 @@ def _check_supported(spec: JobSpec) -> None:
     """What the description can say and this version cannot do yet."""
     if spec.optimizer.learn == "hypergradient":
         raise _unsupported("optimizer.learn", "hypergradient is not there yet: use covariance, or none.")
-    if spec.optimizer.warp == "data":
-        raise _unsupported("optimizer.warp", "data is not there yet: use champion, a version number, or none.")
     if isinstance(spec.resources.workers, WorkerRange):
         raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
 
@@ -214,6 +214,8 @@ def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tu
     ref = spec.optimizer.warp
     if spec.optimizer.name != "warpadam" or ref == "none":
         return None, []
+    if ref == "data":
+        return None, _nothing_of_its_own(keys)
     try:
         found = warps.resolve(session, family, ref)
     except NotFound as error:
@@ -226,6 +228,14 @@ def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tu
     if ref not in _BY_ITSELF:
         raise InvalidRequest(message, param="optimizer.warp")
     return None, [Warning("warp_not_covering", "optimizer.warp", f"{message} The job trains without P.")]
+
+
+def _nothing_of_its_own(keys: set[str]) -> list[Warning]:
+    """What to warn of where the job's own data says nothing of the axes that have a matrix."""
+    if any(key.rpartition(":")[0] in OWN_DATA_ROLES for key in keys):
+        return []
+    message = "The data says nothing of this model's axes (optimizer.warp: data). The job trains without P."
+    return [Warning("warp_not_covering", "optimizer.warp", message)]
 
 
 def _not_covering(family: Family, version: WarpVersion, keys: set[str]) -> str:

@@ -130,7 +130,7 @@ class Book:
             attempts.add_metrics(session, fence, points)
         for note in notes:
             if isinstance(note, WarpUse):
-                attempts.add_warp(session, fence, note.step, note.version)
+                attempts.add_warp(session, fence, note.step, note.version, note.source)
             elif isinstance(note, Event):
                 attempts.add_event(session, fence, _EVENT_TYPES[note.type], note.level, note.message, dict(note.data))
         for saved, model, state in stored:

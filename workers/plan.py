@@ -42,6 +42,11 @@ class Plan:
         return self.spec.contributes
 
     @property
+    def uses_own_data(self) -> bool:
+        """Whether P is a basis made from the job's own data, before the first step."""
+        return self.spec.optimizer.name == "warpadam" and self.spec.optimizer.warp == "data"
+
+    @property
     def context(self) -> int | None:
         """The context of a transformer; other models have none."""
         value = self.model.get("context")

@@ -4,6 +4,9 @@ import torch
 from torch.optim import AdamW, Optimizer
 
 from warpadam import Warp, WarpAdam
+from warpadam.learn import own_data
+from warpadam.shapes import AxisKeys, sizes_by_key
+from warpadam.warpfile import WarpMetadata
 from workers import checkpoints
 from workers.checkpoints import Position
 from workers.group import Group
@@ -50,11 +53,23 @@ def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Op
     )
 
 
-def starting_warp(plan: Plan) -> tuple[int | None, bytes | None]:
-    """Version and bytes of the P to begin with: on a resume the one under which the optimizer's state was made."""
+def starting_warp(plan: Plan, keys: AxisKeys, group: Group) -> tuple[int | None, bytes | None]:
+    """Version and bytes of the P to begin with: on a resume the one under which the optimizer's state was made.
+
+    Collective: a basis from the job's own data has no version; the leader makes it, and all ranks get its bytes.
+    """
     if plan.resume_state is not None:
         return checkpoints.warp_of(plan.resume_state)
+    if plan.uses_own_data:
+        return None, group.share(own_basis(plan, keys) if group.leads else None)
     return plan.warp_version, plan.warp
+
+
+def own_basis(plan: Plan, keys: AxisKeys) -> bytes | None:
+    """The P of `warp: data`; None where the data says nothing of any axis."""
+    split = plan.split
+    found = own_data.matrices(split.x_train, split.y_train, plan.spec.task, sizes_by_key(keys))
+    return Warp(found, WarpMetadata(rule="data")).to_bytes() if found else None
 
 
 def resume(plan: Plan, optimizer: Optimizer) -> Position:

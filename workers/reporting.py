@@ -29,10 +29,14 @@ class Event:
 
 @dataclass(frozen=True)
 class WarpUse:
-    """From `step` on the attempt trains under this version of P (None: without); the recorder tells `warp.changed`."""
+    """From `step` on the attempt trains under this version of P; the recorder tells `warp.changed`.
+
+    None: under none, or where `source` is data under a basis from the job's own data, which is no version.
+    """
 
     step: int
     version: int | None
+    source: Literal["data"] | None = None
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Training:
             share=Share(group.rank, group.world),
         )
         self.model = preparing.prepare_model(plan, group)
-        version, self.warp = preparing.starting_warp(plan)
+        version, self.warp = preparing.starting_warp(plan, self.model.axis_keys, group)
         self.optimizer = preparing.prepare_optimizer(plan, self.model, self.warp)
         self.position = preparing.resume(plan, self.optimizer)
         self.gradients = Gradients(self.model, group)
@@ -64,7 +64,8 @@ class Training:
         self.scored_at = self.saved_at = -1
         self.best_model: bytes | None = None
         self.arrived: NewWarp | None = None
-        reporter.post(WarpUse(self.position.step, version))
+        own = plan.uses_own_data and self.warp is not None
+        reporter.post(WarpUse(self.position.step, version, "data" if own else None))
 
     def run(self) -> Outcome:
         self.model.train()

@@ -34,10 +34,12 @@ class Transition(Answer):
 
 
 class StepVersion(Answer):
-    """From `step` on the attempt trained under this version of P."""
+    """From `step` on the attempt trained under this version of P; None: under none, or one of `source`."""
 
     step: int
     version: int | None
+    source: str | None = None
+    """`data`: a basis from the job's own data (`warp: data`), which is no version."""
 
 
 class Failure(Answer):

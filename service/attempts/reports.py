@@ -67,8 +67,8 @@ def add_event(
     events.add(session, fence.job_id, type_, message, data, level=level)
 
 
-def add_warp(session: Session, fence: Fence, step: int, version: int | None) -> None:
-    """Records that the attempt trains under this version of P from `step` on.
+def add_warp(session: Session, fence: Fence, step: int, version: int | None, source: str | None = None) -> None:
+    """Records that the attempt trains under this version of P from `step` on, or `source`: under a basis of its own.
 
     A change, not the attempt's first version, is told to the job's followers as `warp.changed`.
     """
@@ -78,7 +78,8 @@ def add_warp(session: Session, fence: Fence, step: int, version: int | None) -> 
     is_first = not row.warps
     if not is_first and before == version:
         return
-    row.warps = [*row.warps, {"step": step, "version": version}]
+    used = {"step": step, "version": version} | ({"source": source} if source else {})
+    row.warps = [*row.warps, used]
     session.flush()
     if not is_first:
         data = {"step": step, "from": before, "to": version}

@@ -168,6 +168,14 @@ def test_versions_are_recorded_and_changes_told(bench: Bench) -> None:
     assert told == [{"step": 60, "from": 3, "to": 4}]
 
 
+def test_a_basis_of_its_own_is_recorded_as_such(bench: Bench) -> None:
+    fence = bench.running()
+    bench.write(lambda session: attempts.add_warp(session, fence, 0, None, "data"))
+    row = bench.read(lambda session: session.get_one(Attempt, (fence.job_id, 1)))
+    assert row.warps == [{"step": 0, "version": None, "source": "data"}]
+    assert not [event for event in bench.events(fence.job_id) if event.type == "warp.changed"]
+
+
 def test_running_time_leaves_pauses_out(bench: Bench) -> None:
     fence = bench.running()
     bench.finish(fence, "paused", now=later(10))

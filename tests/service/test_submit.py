@@ -177,6 +177,22 @@ def test_a_p_for_other_axes(bench: Bench) -> None:
     assert found.job.warp_version is None
 
 
+def test_a_basis_from_the_jobs_own_data_is_no_version(bench: Bench) -> None:
+    bench.submit()
+    publish(bench, "input:4")
+    found = bench.submission(optimizer={"warp": "data"})
+    assert (found.job.warp_version, resolved(found.job).warp_version, found.warnings) == (None, None, [])
+    assert found.job.spec["optimizer"]["warp"] == "data"
+    plain = bench.submission(optimizer={"warp": "data", "name": "adamw"}, training={"steps": 2})
+    assert (plain.job.warp_version, plain.warnings) == (None, [])
+
+
+def test_data_that_says_nothing_of_the_model_is_warned_of(bench: Bench) -> None:
+    found = bench.submission(bench.dataset(text()), **LM, optimizer={"warp": "data"})
+    assert [(each.code, each.param) for each in found.warnings] == [("warp_not_covering", "optimizer.warp")]
+    assert found.job.warp_version is None
+
+
 def test_a_family_remembers_its_columns(bench: Bench) -> None:
     bench.submit(bench.dataset(table(2, 2, columns=["a", "b"], target_columns=["y", "z"])))
     bench.submit(bench.dataset(table(2, 1, columns=["a", "b"], target_columns=["other"])))
@@ -232,7 +248,6 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
         ),
         (text(), {**LM, "model": HUGE}, InvalidRequest, "invalid_request", "model.context"),
         (table(), {"optimizer": {"learn": "hypergradient"}}, InvalidRequest, "unsupported", "optimizer.learn"),
-        (table(), {"optimizer": {"warp": "data"}}, InvalidRequest, "unsupported", "optimizer.warp"),
         (table(), {"resources": {"workers": {"min": 1, "max": 2}}}, InvalidRequest, "unsupported", "resources.workers"),
         (table(), {"optimizer": {"warp": 1}}, BadReference, "warp_not_found", "optimizer.warp"),
         (table(), {"init": {"checkpoint": "job_x/best"}}, BadReference, "checkpoint_not_found", "init.checkpoint"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service import attempts, clock
+from service import attempts, clock, jobs
 from service.states import JobState
 from tests.workers.jobs import House
 from workers.runner import LOST, RECORDED, Runner
@@ -62,6 +62,16 @@ def test_a_job_runs_and_everything_is_recorded(house: House) -> None:
     assert row is not None
     assert (row.step, row.is_best, row.is_last) == (20, True, True)
     assert house.memory.storage.exists(row.path)
+
+
+def test_a_basis_from_its_own_data_is_in_the_record(on_sqlite: House) -> None:
+    fence = on_sqlite.start(optimizer={"warp": "data"})
+    assert Runner(on_sqlite.memory, fence).run() == RECORDED
+    job = on_sqlite.job(fence.job_id)
+    assert (job.state, job.warp_version) == (JobState.SUCCEEDED, None)
+    with on_sqlite.memory.database.read() as session:
+        (attempt,) = jobs.attempts(session, job.id)
+    assert attempt.warps == [{"step": 0, "version": None, "source": "data"}]
 
 
 def test_the_same_job_twice_has_the_same_losses(on_sqlite: House) -> None:
