@@ -1,11 +1,15 @@
 """`python -m service serve | upgrade | check | backup`: settings → the command."""
 
 import argparse
+import json
 import logging
 import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from service.settings import Settings
 
@@ -20,7 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     }
     if "data_dir" in given:
         given["data_dir"] = given["data_dir"].expanduser().resolve()
-    status: int = options.run(Settings(**given), options)
+    settings = Settings(**given)
+    try:
+        status: int = options.run(settings, options)
+    except OperationalError as error:
+        where = make_url(settings.database).render_as_string(hide_password=True)
+        return _fail(f"the database {where} does not work: {error.orig}")
     return status
 
 
@@ -36,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--num-gpus", type=int, help="GPUs for training (all that Ray finds)")
     serve.add_argument("--object-store-mb", type=int, default=256, help="memory that workers share, in MiB (256)")
     serve.set_defaults(run=_serve)
+    serve.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
 
     upgrade = commands.add_parser("upgrade", help="bring the database to the newest schema")
     check = commands.add_parser("check", help="verify the database: references, files by their sha256, ledgers")
@@ -43,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_argument("file", type=Path, help="where the copy is written; must not exist")
     for command, run in ((upgrade, _upgrade), (check, _check), (backup, _backup)):
         command.add_argument("--data-dir", type=Path, help="data folder (~/.warpadam)")
+        command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         command.set_defaults(run=run)
     return parser
 
@@ -51,7 +62,7 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from service.serve import CannotServeError, Options, serve
 
     try:
-        serve(settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb))
+        serve(settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb, options.json))
     except CannotServeError as error:
         return _fail(str(error))
     return 0
@@ -61,7 +72,7 @@ def _upgrade(settings: Settings, options: argparse.Namespace) -> int:
     from service.db.session import upgrade
 
     upgrade(settings.database)
-    sys.stdout.write("the database has the newest schema\n")
+    _print(options, {"upgraded": True}, "the database has the newest schema")
     return 0
 
 
@@ -69,9 +80,8 @@ def _check(settings: Settings, options: argparse.Namespace) -> int:
     from service.maintenance import check
 
     problems = check(settings)
-    for problem in problems:
-        sys.stdout.write(problem + "\n")
-    sys.stdout.write(f"{len(problems)} problems found\n" if problems else "all is well\n")
+    summary = f"{len(problems)} problems found" if problems else "all is well"
+    _print(options, {"problems": problems}, "\n".join([*problems, summary]))
     return 1 if problems else 0
 
 
@@ -82,8 +92,12 @@ def _backup(settings: Settings, options: argparse.Namespace) -> int:
         backup(settings, options.file)
     except CannotBackUpError as error:
         return _fail(str(error))
-    sys.stdout.write(f"copied the database to {options.file}\n")
+    _print(options, {"file": str(options.file)}, f"copied the database to {options.file}")
     return 0
+
+
+def _print(options: argparse.Namespace, value: dict[str, Any], text: str) -> None:
+    sys.stdout.write((json.dumps(value) if options.json else text) + "\n")
 
 
 def _fail(message: str) -> int:

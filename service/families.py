@@ -17,7 +17,7 @@ from service.db.insert import insert_new
 from service.db.models import Family
 from service.errors import InUse, InvalidRequest, NotFound
 from service.pages import Page, PageRequest, paginate
-from service.spec import FAMILY_PATTERN
+from service.spec import NAME_PATTERN
 
 Promotion = Literal["latest", "guarded", "manual"]
 """What moves `champion`: every new version, only one that won a comparison, or people only."""
@@ -56,7 +56,7 @@ def create(
 
 def get(session: Session, project: str, name: str) -> Family:
     family = family_queries.by_name(session, project, name)
-    if family is None or not re.fullmatch(FAMILY_PATTERN, name):
+    if family is None or not re.fullmatch(NAME_PATTERN, name):
         raise NotFound(f"There is no family {name}.")
     return family
 
@@ -108,7 +108,7 @@ def status(session: Session, family: Family) -> FamilyStatus:
 def _insert(
     session: Session, project: str, name: str, *, now: datetime, description: str = "", promotion: str = "latest"
 ) -> bool:
-    if not re.fullmatch(FAMILY_PATTERN, name):
+    if not re.fullmatch(NAME_PATTERN, name):
         message = f"{name!r}: a family's name has 1 to 64 characters of a-z, 0-9 and -, and does not begin with -"
         raise InvalidRequest(message, param="name")
     values = {"description": description, "promotion": _promotion(promotion), "created_at": now}

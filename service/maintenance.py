@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.engine import make_url
 
 from service import blobs
@@ -25,8 +25,13 @@ class CannotBackUpError(Exception):
 
 def check(settings: Settings) -> list[str]:
     """One line for each problem: pages and references of the database, stored files, families' ledgers."""
+    path = make_url(settings.database).database
+    if settings.database.startswith("sqlite") and path and not Path(path).exists():
+        return [f"there is no database at {path}: name its folder with --data-dir, or make one with db upgrade"]
     database = Database(settings.database)
     try:
+        if not inspect(database.engine).has_table(Blob.__tablename__):
+            return ["the database has no tables of this service: make them with db upgrade"]
         return [*_check_sqlite(database), *_check_blobs(database), *_check_ledgers(settings)]
     finally:
         database.dispose()

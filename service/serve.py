@@ -45,6 +45,8 @@ class Options:
     num_cpus: int
     num_gpus: int | None
     object_store_mb: int
+    as_json: bool = False
+    """Say where the service is in one line of JSON, and nothing else, on standard output."""
 
 
 def serve(settings: Settings, options: Options) -> None:
@@ -66,13 +68,13 @@ def serve(settings: Settings, options: Options) -> None:
             signal.signal(number, lambda *_: supervisor.stop.set())
         try:
             if _wait_ready(settings, supervisor):
-                _announce(settings, f"127.0.0.1:{ray_port}", state)
+                _announce(settings, f"127.0.0.1:{ray_port}", state, as_json=options.as_json)
                 supervisor.run()
         finally:
             state.unlink(missing_ok=True)
-            _say("stopping")
+            log.info("stopping")
             supervisor.close()
-            _say("stopped")
+            log.info("stopped")
 
 
 def _children(settings: Settings, options: Options, ray_port: int, folder: Path) -> list[Child]:
@@ -248,12 +250,16 @@ def _get(settings: Settings, path: str) -> tuple[int, str]:
         connection.close()
 
 
-def _announce(settings: Settings, ray_address: str, state: Path) -> None:
+def _announce(settings: Settings, ray_address: str, state: Path, *, as_json: bool) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{host}:{settings.port}"
     written = state.with_suffix(".new")
-    written.write_text(json.dumps({"url": url, "pid": os.getpid(), "ray_address": ray_address}) + "\n")
+    said = {"url": url, "pid": os.getpid(), "ray_address": ray_address}
+    written.write_text(json.dumps(said) + "\n")
     written.replace(state)
+    if as_json:
+        _say(json.dumps({**said, "data_dir": str(settings.data_dir)}))
+        return
     _say(f"WarpAdam is ready at {url}")
     _say(f"  data in   {settings.data_dir}")
     _say(f"  submit    WARPADAM_URL={url} warpadam submit job.yaml --watch")

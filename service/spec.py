@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 
 SPEC_VERSION = 1
 
-FAMILY_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
 MAX_STEPS = 100_000_000
 
@@ -133,7 +133,7 @@ class OptimizerSpec(Part):
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
-    warp: Annotated[int, Field(ge=1)] | Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")] = "champion"
+    warp: Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
     follow: bool = False
     project_back: bool = True
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
@@ -193,7 +193,7 @@ class Retries(Part):
 
 
 class JobSpec(Part):
-    family: Annotated[str, Field(pattern=FAMILY_PATTERN)]
+    family: Annotated[str, Field(pattern=NAME_PATTERN)]
     name: Annotated[str, Field(max_length=200)] | None = None
     dataset: DatasetRef
     task: Task

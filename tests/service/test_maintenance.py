@@ -1,5 +1,6 @@
 """check finds what is damaged; backup copies what is in use."""
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,11 +9,51 @@ import pytest
 from sqlalchemy import text
 
 from service import blobs
+from service.__main__ import main
 from service.db.models import BlobPiece
 from service.db.session import Database
 from service.maintenance import CannotBackUpError, backup, check
 from service.settings import Settings
 from tests.service.kit import Bench
+
+
+def test_a_database_that_is_not_there_is_told_and_not_made(tmp_path: Path) -> None:
+    (problem,) = check(Settings(data_dir=tmp_path / "typo"))
+    assert "no database" in problem
+    assert not (tmp_path / "typo").exists()
+
+
+def test_a_database_without_tables_is_told(tmp_path: Path) -> None:
+    (tmp_path / "warpadam.db").touch()
+    (problem,) = check(Settings(data_dir=tmp_path))
+    assert "db upgrade" in problem
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["upgrade", "--json"], {"upgraded": True}),
+        (["check", "--json"], {"problems": []}),
+    ],
+)
+def test_commands_answer_in_json(
+    command: list[str], said: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = ["--data-dir", str(tmp_path / "new")]
+    assert main(["upgrade", *folder]) == 0  # makes the folder too
+    capsys.readouterr()
+    assert main([*command, *folder]) == 0
+    assert json.loads(capsys.readouterr().out) == said
+
+
+def test_a_database_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WARPADAM_DATABASE_URL", "postgresql://ada:secret@127.0.0.1:9/none")
+    assert main(["upgrade"]) == 2
+    error = capsys.readouterr().err
+    assert "does not work" in error
+    assert "secret" not in error
 
 
 @pytest.fixture

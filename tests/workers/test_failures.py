@@ -35,6 +35,11 @@ def test_the_rest_is_the_infrastructures_and_is_tried_again() -> None:
         assert cause.retryable
 
 
+def test_a_lost_worker_is_told_in_our_words() -> None:
+    error = RuntimeError("[/pytorch/third_party/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]")
+    assert "worker of the group was lost" in classify(error).message
+
+
 def test_running_out_of_memory_says_what_to_do() -> None:
     assert "batch_size" in classify(torch.OutOfMemoryError("CUDA out of memory")).message
 

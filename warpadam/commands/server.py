@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from warpadam.commands.output import AsJson
+
 DataDir = Annotated[
     Path | None,
     typer.Option(help="Database, files and logs; WARPADAM_DATA_DIR, or ~/.warpadam, where absent."),
@@ -25,9 +27,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8000,
     data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the service on this machine: API, dispatcher and a local Ray. Ctrl-C or SIGTERM ends all of it."""
-    _become_service("serve", data_dir, "--host", host, "--port", str(port))
+    _become_service("serve", data_dir, as_json, "--host", host, "--port", str(port))
 
 
 def demo(
@@ -47,26 +50,29 @@ def demo(
 
 
 @database.command("upgrade")
-def upgrade(data_dir: DataDir = None) -> None:
+def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the database to this version's schema."""
-    _become_service("upgrade", data_dir)
+    _become_service("upgrade", data_dir, as_json)
 
 
 @database.command("check")
-def check(data_dir: DataDir = None) -> None:
+def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Check that what the database holds fits together: references, files, ledger and P."""
-    _become_service("check", data_dir)
+    _become_service("check", data_dir, as_json)
 
 
 @database.command("backup")
 def backup(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")], data_dir: DataDir = None
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """Copy the database while it is in use."""
-    _become_service("backup", data_dir, str(target))
+    _become_service("backup", data_dir, as_json, str(target))
 
 
-def _become_service(command: str, data_dir: Path | None, *arguments: str) -> None:
+def _become_service(command: str, data_dir: Path | None, as_json: bool, *arguments: str) -> None:
     """Replaces this process, so that signals reach the service itself."""
-    folder = ["--data-dir", str(data_dir)] if data_dir else []
-    os.execv(sys.executable, [sys.executable, "-m", "service", command, *folder, *arguments])
+    options = ["--data-dir", str(data_dir)] if data_dir else []
+    options += ["--json"] if as_json else []
+    os.execv(sys.executable, [sys.executable, "-m", "service", command, *options, *arguments])
