@@ -61,6 +61,8 @@ def dashboard_url() -> Iterator[str]:
     command = (
         f"start --head --block --node-ip-address=127.0.0.1 --port={free_port()} --include-dashboard=true "
         f"--dashboard-host=127.0.0.1 --dashboard-port={port} --ray-client-server-port={free_port()} --num-cpus=2 "
+        # Not the usual one: the session's other Ray has it, and without a port of its own the agent takes no jobs.
+        f"--dashboard-agent-listen-port={free_port()} "
         f"--object-store-memory=100000000 --temp-dir={folder} --disable-usage-stats"
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -94,14 +96,15 @@ def _ray_bench(folder: Path, url: str) -> Bench:
         return RayJobsLauncher(url, {"WA_TEST_FOLDER": str(folder)}, grace_s=1, command=CHILD)
 
     bench = Bench(make(), make, folder)
-    until(lambda: _answers(bench.launcher), 90)
+    until(lambda: _takes_jobs(bench.launcher), 90)
     return bench
 
 
-def _answers(launcher: Launcher) -> bool:
+def _takes_jobs(launcher: Launcher) -> bool:
+    """It answers before its agent is there, which takes the jobs."""
     assert isinstance(launcher, RayJobsLauncher)
     try:
-        launcher.client().list_jobs()
+        launcher.client().submit_job(entrypoint="true")
     except (LaunchError, RuntimeError, ConnectionError):
         return False
     return True
