@@ -1,0 +1,38 @@
+"""The tables. What each process may write is DESIGN's table "Who writes what".
+
+Every row that a runner or a meta-learner writes is guarded: a runner's by its attempt's fencing token
+(`attempts.token`, equal to `jobs.token` while the attempt owns the job), a meta-learner's by its family's `epoch`.
+"""
+
+from service.db.models.base import Base, Json, UtcDateTime
+from service.db.models.blobs import Blob, BlobPiece
+from service.db.models.datasets import Dataset
+from service.db.models.families import Alias, AliasChange, Family, WarpVersion
+from service.db.models.jobs import Attempt, Job, JobLabel, Transition
+from service.db.models.ledger import Contribution, JobSum
+from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.system import IdempotencyKey, Snapshot
+
+__all__ = [
+    "Alias",
+    "AliasChange",
+    "Attempt",
+    "Base",
+    "Blob",
+    "BlobPiece",
+    "Checkpoint",
+    "Contribution",
+    "Dataset",
+    "Event",
+    "Family",
+    "IdempotencyKey",
+    "Job",
+    "JobLabel",
+    "JobSum",
+    "Json",
+    "MetricPoint",
+    "Snapshot",
+    "Transition",
+    "UtcDateTime",
+    "WarpVersion",
+]
