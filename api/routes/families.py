@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.orm import Session
 
+from api import content
 from api.changes import Change, ChangesDep
 from api.deps import PageDep, ReadSession, WarpsRead, WarpsWrite
 from api.etags import expected_version
@@ -25,7 +26,8 @@ from service.db.models import Family as FamilyRow
 router = APIRouter(prefix="/v1/families", tags=["families"])
 
 IfMatch = Annotated[
-    str | None, Header(alias="If-Match", description="ETag of the alias as last read; 412 if it has moved since.")
+    str | None,
+    Header(alias="If-Match", description="ETag of the alias as last read, or * for any; else 412."),
 ]
 
 
@@ -91,10 +93,15 @@ def list_aliases(session: ReadSession, caller: WarpsRead, family: str) -> Listin
     return Listing[Alias](data=[Alias.of(family, alias) for alias in aliases.list_(session, row)])
 
 
-@router.get("/{family}/aliases/{alias}")
-def get_alias(session: ReadSession, caller: WarpsRead, response: Response, family: str, alias: str) -> Alias:
+@router.get("/{family}/aliases/{alias}", response_model=Alias)
+def get_alias(
+    request: Request, response: Response, session: ReadSession, caller: WarpsRead, family: str, alias: str
+) -> Alias | Response:
+    """Its `ETag` is the version that it points to; 304 with `If-None-Match` while it has not moved."""
     row = aliases.get(session, families.get(session, caller.project, family), alias)
-    response.headers["ETag"] = f'"{row.version}"'
+    etag = response.headers["ETag"] = f'"{row.version}"'
+    if content.names(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={"ETag": etag})
     return Alias.of(family, row)
 
 

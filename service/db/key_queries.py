@@ -45,8 +45,8 @@ def everywhere(session: Session) -> Sequence[ApiKey]:
 
 
 def touch(session: Session, key_id: str, now: datetime, unless_since: datetime) -> None:
-    """Notes a use, unless a later one than `unless_since` is noted already."""
-    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at < unless_since)
+    """Notes a use, unless one after `unless_since` is noted already."""
+    stale = or_(ApiKey.last_used_at.is_(None), ApiKey.last_used_at <= unless_since)
     statement = update(ApiKey).where(ApiKey.id == key_id, stale).values(last_used_at=now)
     session.execute(statement.execution_options(synchronize_session=False))
 

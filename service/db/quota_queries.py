@@ -21,7 +21,7 @@ def queued(session: Session, project: str) -> int:
 def running(session: Session) -> dict[str, int]:
     """Project → jobs that have an attempt."""
     statement = select(Job.project, func.count()).where(Job.state.in_(_WITH_ATTEMPT)).group_by(Job.project)
-    return dict(session.execute(statement).tuples().all())
+    return dict(iter(session.execute(statement)))
 
 
 def stored_bytes(session: Session, project: str) -> int:
@@ -55,4 +55,4 @@ def reserved_since(
     )
     if project is not None:
         statement = statement.where(Job.project == project)
-    return session.execute(statement).tuples().all()
+    return [(owner, needs, begin, end) for owner, needs, begin, end in session.execute(statement)]
