@@ -140,6 +140,12 @@ def note_use(session: Session, key_id: str, now: datetime) -> None:
     key_queries.touch(session, key_id, now, now - USE_NOTED_EVERY)
 
 
+def is_active(session: Session, key_id: str, now: datetime) -> bool:
+    """Whether the key still opens its project."""
+    row = key_queries.unrevoked(session, key_id)
+    return row is not None and (row.expires_at is None or row.expires_at > now)
+
+
 def were_ever(session: Session) -> bool:
     """Whether the service has ever had a key. From then on it wants one, also when all are revoked."""
     return key_queries.any_ever(session)

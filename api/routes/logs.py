@@ -35,7 +35,9 @@ def list_logs(
         after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id, re.ASCII) else 0
         if after and [each.is_last for each in _new_lines(services, caller.project, job_id, after)] == [True]:
             return sse.finished()
-        return sse.stream(lambda cursor: _new_lines(services, caller.project, job_id, cursor), after)
+        return sse.stream(
+            lambda cursor: _new_lines(services, caller.project, job_id, cursor), after, services.access.watching(caller)
+        )
     if page.limit < 1:
         raise InvalidRequest("limit must be at least 1", param="limit")
     attempts = jobs.attempts(session, job_id)

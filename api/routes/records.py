@@ -48,7 +48,7 @@ def list_events(
         after = (events.seq_of(session, job_id, last_event_id) if last_event_id else None) or 0
         if JobState(job.state).is_terminal and not events.after(session, job_id, after, 1):
             return sse.finished()
-        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after)
+        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after, services.access.watching(caller))
     found = events.list_(session, job_id, page)
     return Listing[Event].of_page(found, [Event.of(row) for row in found.items])
 

@@ -1,5 +1,6 @@
 // The pages: a hash names one, it draws itself again every two seconds while it is visible, and one job's events stream.
-import { ago, ask, bytes, chart, el, number, pill, seconds, table } from "./parts.js";
+import { listen } from "./events.js";
+import { ago, ask, bytes, chart, el, number, pill, seconds, table, useKey } from "./parts.js";
 
 const EVERY_MS = 2000;
 const MOST_EVENTS = 300;
@@ -9,7 +10,7 @@ const DONE = ["succeeded", "failed", "cancelled"];
 const curves = new Map(); // id of an ended job → its series, which no longer change
 let stream = null;
 let drawing = 0;
-let gone = false; // what this page shows is not there, so asking again is of no use
+let gone = false; // what this page shows is not there, or wants a key, so asking again is of no use
 
 const title = (job) => job.spec.name || job.id;
 const method = (job) => job.spec.optimizer.name === "adamw" ? "AdamW" : job.warp_version ? `P ${job.spec.family}@${job.warp_version}` : "WarpAdam, no P";
@@ -90,17 +91,21 @@ function follow(id) {
   const body = el("tbody");
   const box = el("div", { class: "scroll", id: "log", tabindex: "0", "aria-label": "events, newest first" }, el("table", {}, body));
   stream?.close();
-  stream = new EventSource(`/v1/jobs/${id}/events`);
-  const add = (message) => {
-    const event = JSON.parse(message.data);
+  stream = listen(`/v1/jobs/${id}/events`, (event) => {
     body.prepend(el("tr", {}, el("td", { class: "soft small" }, new Date(event.created_at).toLocaleTimeString()),
       el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, said(event))));
     if (body.childElementCount > MOST_EVENTS) body.lastChild.remove();
     if (event.type === "end") stream?.close();
-  };
-  for (const type of ["job.state", "warp.changed", "contribution.accepted", "contribution.refused", "checkpoint.saved", "progress", "warning", "end"])
-    stream.addEventListener(type, add);
+  });
   return box;
+}
+
+// What is shown where the service wants a key.
+function keyForm(message) {
+  const field = el("input", { type: "password", autocomplete: "off", placeholder: "wa_…", "aria-label": "key" });
+  const enter = () => { useKey(field.value.trim()); turn(); };
+  field.addEventListener("keydown", (event) => event.key === "Enter" && enter());
+  return el("div", { class: "card" }, el("p", {}, message), el("div", { class: "row" }, field, el("button", { onclick: enter }, "use this key")));
 }
 
 async function familiesPage() {
@@ -184,8 +189,12 @@ async function draw() {
     answered(true);
   } catch (error) {
     if (mine !== drawing) return;
-    gone = error.status === 404;
+    gone = error.status === 404 || error.status === 401;
     answered(gone, error.message);
+    if (error.status === 401) {
+      view.replaceChildren(keyForm(error.message));
+      return;
+    }
     if (gone) {
       view.replaceChildren(el("p", { class: "empty" }, error.message));
       return;

@@ -11,8 +11,17 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
+// A key, where the service wants one: kept for this tab only, and sent in a header, never in a URL.
+const KEY = "warpadam-key";
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
+export function withKey(headers = {}) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+}
+
 export async function ask(path, options = {}) {
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, { ...options, headers: withKey(options.headers) });
   const body = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(body.detail || `HTTP ${answer.status}`), { status: answer.status });
   return body;

@@ -15,6 +15,7 @@ from api.access import Access
 from api.app import create_app
 from api.deps import Services
 from service import clock, keys, tokens
+from service.access import Caller
 from service.bind import RefusesToStart
 from service.db.models import ApiKey
 from service.settings import Settings
@@ -204,6 +205,16 @@ def test_the_audit_log_is_filtered_and_paged(admin: TestClient) -> None:
     assert admin.get("/v1/audit?actor=nobody").json()["data"] == []
 
 
+def test_data_that_a_job_brings_is_recorded_too(admin: TestClient) -> None:
+    job = {**spec("x"), "dataset": {"builtin": "digits"}, "task": "classification"}
+    for path, actions in (
+        ("/v1/jobs?validate_only=true", ["dataset.register"]),
+        ("/v1/jobs", ["job.submit", "dataset.register"]),
+    ):
+        assert admin.post(path, json=job).status_code < 300
+        assert [row["action"] for row in admin.get("/v1/audit").json()["data"]][: len(actions)] == actions
+
+
 def test_what_an_address_or_a_request_id_may_say(admin: TestClient) -> None:
     good = admin.post("/v1/families", json={"name": "a"}, headers={"x-request-id": "trace-7.a:b_c"})
     assert good.headers["x-request-id"] == "trace-7.a:b_c"
@@ -297,3 +308,19 @@ def test_quotas_over_http(built_app: FastAPI, services: Services, admin: TestCli
     )
     assert [told.json()["code"], untold.json()["code"]] == ["quota_exceeded"] * 2
     assert len(admin.get("/v1/datasets").json()["data"]) == 1
+
+
+def test_a_listener_is_sent_away_when_its_key_ends(
+    built_app: FastAPI, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.sse.WELCOME_S", 0.0)
+    world = build(built_app, services, "alpha")
+    running = world.client.post("/v1/jobs", json=world.calls["/v1/jobs", "post"].json).json()["id"]
+    key_id, _ = new_key(services, "alpha", "jobs:read")
+    is_welcome = services.access.watching(Caller("alpha", key_id))
+    assert is_welcome()
+    world.client.delete(f"/v1/keys/{key_id}")
+    assert not is_welcome()
+    monkeypatch.setattr(services.access, "watching", lambda _caller: is_welcome)
+    answer = world.client.get(f"/v1/jobs/{running}/events", headers={"accept": "text/event-stream"})
+    assert "event: end" not in answer.text  # it ends although the job has not

@@ -1,11 +1,14 @@
 """Quotas: what is refused at submission and upload, and what admission leaves in the queue."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from threading import Barrier
 
 import pytest
+from sqlalchemy.orm import Session
 
-from service import attempts, projects, quotas
+from service import attempts, jobs, projects, quotas
 from service.access import COMMAND, Caller
 from service.attempts import Claim
 from service.db.models import Checkpoint, Dataset, Job
@@ -152,3 +155,27 @@ def test_a_full_storage_takes_no_more(bench: Bench) -> None:
     stored(bench, 10)
     with pytest.raises(QuotaExceeded):
         bench.write(lambda session: quotas.check_submit(session, PROJECT, spec, limits, NOW))
+
+
+def test_of_two_submissions_at_once_one_gets_the_last_place(bench: Bench) -> None:
+    """Both count only when the other has committed or given up: each waits at a barrier before it begins."""
+    limits, together = Limits(queued_jobs=1), Barrier(2)
+    bench.ready = bench.dataset()
+
+    def submit(_: int) -> bool:
+        spec = bench.spec(bench.ready or bench.dataset())
+        together.wait(30)
+
+        def work(session: Session) -> None:
+            quotas.check_submit(session, PROJECT, spec, limits, NOW)
+            assert bench.ready is not None
+            jobs.submit(session, PROJECT, spec, bench.ready, jobs.Limits())
+
+        try:
+            bench.write(work)
+        except QuotaExceeded:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(submit, range(2))) == [False, True]
