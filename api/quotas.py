@@ -6,6 +6,7 @@ from fastapi import Request
 from sqlalchemy.orm import Session
 
 from api.deps import Services
+from api.uploads import is_form
 from service import clock, quotas
 from service.access import Caller
 from service.errors import TooLarge
@@ -17,7 +18,8 @@ def store(services: Services, caller: Caller, request: Request, kind: str, piece
     """Stores what is uploaded, as far as the project has room. Raises TooLarge, StorageFull and QuotaExceeded."""
     settings = services.settings
     told = request.headers.get("content-length", "")
-    refuse(services, caller, int(told) if told.isdigit() else 1)
+    # A form is larger than its file, so only of the body itself is known beforehand whether it fits.
+    refuse(services, caller, int(told) if told.isdigit() and not is_form(request) else 1)
     with services.database.read() as session:
         room = quotas.storage_room(session, caller.project, Limits.of(settings))
     try:

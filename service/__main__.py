@@ -17,7 +17,7 @@ from service.settings import Settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     given: dict[str, Any] = {
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="The WarpAdam service and its database.")
     commands = parser.add_subparsers(title="commands", required=True)
 

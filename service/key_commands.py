@@ -198,7 +198,7 @@ def _quota(text: str) -> int | str | None:
 
 
 def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"([1-9]\d{0,5})([mhd])", text, re.ASCII)
+    match = re.fullmatch(r"([1-9]\d{0,4})([mhd])", text, re.ASCII)
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: write it as 90d, 12h or 30m")
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])

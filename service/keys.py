@@ -21,6 +21,8 @@ from service.pages import Page, PageRequest, paginate
 
 USE_NOTED_EVERY = timedelta(minutes=1)
 
+MAX_NAME = 200
+
 _NOBODYS = tokens.digest("")
 
 
@@ -56,12 +58,14 @@ def create(
 ) -> Made:
     """A key of the caller's project. Nobody hands out a scope that he lacks: Forbidden.
 
-    InvalidRequest for no scope, an unknown one, or an end that is over.
+    InvalidRequest for no scope, an unknown one, a long name, or an end that is over.
     """
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown or not scopes:
         what = f"{unknown[0]} is no scope" if unknown else "a key needs a scope"
         raise InvalidRequest(f"{what}: use {', '.join(SCOPES)}", param="scopes")
+    if len(name) > MAX_NAME:
+        raise InvalidRequest(f"a key's name has at most {MAX_NAME} characters", param="name")
     if expires_at is not None and expires_at <= now:
         raise InvalidRequest("this time is over: a key expires in the future, or never", param="expires_at")
     for scope in SCOPES:

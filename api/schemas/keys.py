@@ -8,12 +8,13 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from api.schemas.common import Answer, Json, Time
 from service.access import Scope
 from service.db import models
+from service.keys import MAX_NAME
 
 
 class KeyCreate(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: Annotated[str, Field(max_length=200)] = ""
+    name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     scopes: Annotated[list[Scope], Field(min_length=1)]
     expires_at: Annotated[AwareDatetime | None, Field(description="Null: never.")] = None
 

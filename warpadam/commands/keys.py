@@ -25,7 +25,7 @@ def create(
     """Make a key; its secret is shown this once, on standard output."""
     scopes = [part for each in scope for part in ("--scope", each)]
     expiry = ["--expires-in", expires_in] if expires_in else []
-    become_service("keys", data_dir, as_json, "create", "--project", project, f"--name={name}", *scopes, *expiry)
+    become_service("keys create", data_dir, as_json, "--project", project, f"--name={name}", *scopes, *expiry)
 
 
 @keys.command("list")
@@ -35,7 +35,7 @@ def list_keys(
     as_json: AsJson = False,
 ) -> None:
     """List the keys that were not revoked, newest first."""
-    become_service("keys", data_dir, as_json, "list", *(["--project", project] if project else []))
+    become_service("keys list", data_dir, as_json, *(["--project", project] if project else []))
 
 
 @keys.command("revoke")
@@ -43,13 +43,13 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None, as_json: AsJson = False
 ) -> None:
     """From now on the key opens nothing."""
-    become_service("keys", data_dir, as_json, "revoke", key_id)
+    become_service("keys revoke", data_dir, as_json, key_id)
 
 
 @projects.command("list")
 def list_projects(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """List projects and what each may have."""
-    become_service("projects", data_dir, as_json, "list")
+    become_service("projects list", data_dir, as_json)
 
 
 @projects.command("set-quota")
@@ -72,4 +72,4 @@ def set_quota(
         "--requests-per-minute": requests_per_minute,
     }
     limits = [f"{option}={value}" for option, value in given.items() if value is not None]
-    become_service("projects", data_dir, as_json, "set-quota", project, *limits)
+    become_service("projects set-quota", data_dir, as_json, project, *limits)

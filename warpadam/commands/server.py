@@ -75,4 +75,4 @@ def become_service(command: str, data_dir: Path | None, as_json: bool, *argument
     """Replaces this process, so that signals reach the service itself."""
     options = ["--data-dir", str(data_dir)] if data_dir else []
     options += ["--json"] if as_json else []
-    os.execv(sys.executable, [sys.executable, "-m", "service", command, *arguments, *options])
+    os.execv(sys.executable, [sys.executable, "-m", "service", *command.split(), *options, *arguments])
