@@ -70,10 +70,14 @@ class JobFailed(WarpAdamError):
 
 
 class ApiError(WarpAdamError):
-    """`code` is the machine's word, `detail` the person's, `param` the field at fault, `request_id` for the log."""
+    """`code` is the machine's word, `detail` the person's, `param` the field at fault, `request_id` for the log.
+
+    `content` is all that came.
+    """
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
         self.status = status
+        self.content = dict(problem)
         self.code: str = problem.get("code") or f"http_{status}"
         self.detail: str = problem.get("detail") or problem.get("title") or f"The service answered {status}."
         self.param: str | None = problem.get("param")

@@ -25,7 +25,7 @@ training: {steps: 10}
 """
 COMMANDS = [
     *("submit", "watch", "show", "cancel", "pause", "resume", "delete", "logs", "metrics", "jobs", "cluster"),
-    *("families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
+    *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
     *("datasets add", "datasets list", "datasets show", "datasets delete"),
     *("checkpoints list", "checkpoints pull", "checkpoints push", "db upgrade", "db check", "db backup"),
 ]
