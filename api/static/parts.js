@@ -4,19 +4,70 @@ export function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "path", "line", "text", "title"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) value && node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
 
-export async function ask(path, options = {}) {
-  const answer = await fetch(path, options);
+// The API key, where the service wants one: it lives as long as this tab, and travels in a header only.
+export const key = {
+  get: () => sessionStorage.getItem("key"),
+  set: (value) => sessionStorage.setItem("key", value.trim()),
+};
+const headers = (more = {}) => (key.get() ? { ...more, Authorization: `Bearer ${key.get()}` } : more);
+
+export async function ask(path, { json, ...options } = {}) {
+  const sent = json === undefined ? {} : { body: JSON.stringify(json), headers: { "Content-Type": "application/json" } };
+  const answer = await fetch(path, { ...options, ...sent, headers: headers(sent.headers) });
   const body = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(body.detail || `HTTP ${answer.status}`), { status: answer.status });
   return body;
 }
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+
+// What a stream tells, until its end; taken up after the last event where it breaks off. EventSource sends no key.
+export async function* live(path, signal) {
+  for (let last = null; !signal.aborted; await pause(1000)) {
+    try {
+      const answer = await fetch(path, { headers: headers({ Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) }), signal });
+      if (answer.status === 204 || (answer.status >= 400 && answer.status < 500)) return;
+      if (!answer.ok) continue;
+      for await (const { id, event, data } of messages(answer.body)) {
+        last = id ?? last;
+        if (data) yield JSON.parse(data);
+        if (event === "end") return;
+      }
+    } catch (error) {
+      if (!signal.aborted && error instanceof SyntaxError) throw error;
+    }
+  }
+}
+
+async function* messages(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
+    const blocks = (rest + part.value).split("\n\n");
+    rest = blocks.pop();
+    for (const block of blocks)
+      yield Object.fromEntries(block.split("\n").filter((line) => !line.startsWith(":")).map((line) => line.split(/: ?(.*)/s).slice(0, 2)));
+  }
+}
+
+// A link to a file; where a key is needed it is fetched with it first.
+export const file = (path, text) => el("a", {
+  href: path,
+  onclick: key.get() && (async (event) => {
+    event.preventDefault();
+    const answer = await fetch(path, { headers: headers() });
+    const url = URL.createObjectURL(await answer.blob());
+    const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "";
+    el("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }),
+}, text);
 
 const TONES = {
   succeeded: "good", ready: "good", failed: "bad", cancelled: "soft", queued: "wait", paused: "wait", recovering: "wait",
