@@ -1,5 +1,6 @@
 // The pages: a hash names one, it draws itself again every two seconds while it is visible, and one job's events stream.
-import { ago, ask, bytes, chart, el, file, key, live, number, pill, seconds, table } from "./parts.js";
+import { listen } from "./events.js";
+import { ago, ask, bytes, chart, el, file, number, pill, seconds, table, useKey } from "./parts.js";
 
 const EVERY_MS = 2000;
 const MOST_EVENTS = 300;
@@ -7,7 +8,7 @@ const view = document.getElementById("view");
 const link = document.getElementById("link");
 const DONE = ["succeeded", "failed", "cancelled"];
 const curves = new Map(); // id of an ended job → its series, which no longer change
-let stream = null; // aborts the stream of the job that is shown
+let stream = null;
 let drawing = 0;
 let soon; // the drawing that an event asked for
 let still = false; // nothing new can come: what this page shows is not there, or is being typed
@@ -90,16 +91,15 @@ function said({ type, message, data }) {
 // The job's events as they come; the same table stays while the page around it is drawn again.
 function follow(id) {
   const body = el("tbody");
-  const seen = new AbortController();
   const box = el("div", { class: "scroll", id: "log", tabindex: "0", "aria-label": "events, newest first" }, el("table", {}, body));
-  stream?.abort();
-  stream = seen;
-  const add = (event) => {
+  stream?.close();
+  stream = listen(`/v1/jobs/${id}/events`, (event) => {
     body.prepend(el("tr", {}, el("td", { class: "soft small" }, new Date(event.created_at).toLocaleTimeString()),
       el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, said(event))));
     if (body.childElementCount > MOST_EVENTS) body.lastChild.remove();
-  };
-  (async () => { for await (const event of live(`/v1/jobs/${id}/events`, seen.signal)) { add(event); drawSoon(); } })();
+    if (event.type === "end") stream?.close();
+    drawSoon();
+  });
   return box;
 }
 
@@ -186,11 +186,13 @@ function submitPage() {
   ];
 }
 
-function keyPage() {
+// What is shown where the service wants a key.
+function keyForm(message) {
   const input = el("input", { type: "password", autocomplete: "off", "aria-label": "API key" });
-  const use = () => { key.set(input.value); turn(); };
+  const use = () => { useKey(input.value.trim()); turn(); };
   input.addEventListener("keydown", (event) => event.key === "Enter" && use());
-  return el("div", { class: "card key" }, el("h1", {}, key.get() ? "This key is not accepted" : "This service wants a key"),
+  return el("div", { class: "card key" }, el("h1", {}, "This service wants a key"),
+    el("p", { role: "alert" }, message),
     el("p", { class: "soft" }, "It stays in this tab until you close it. An administrator makes one with ", el("code", {}, "warpadam keys create"), "."),
     el("div", { class: "row" }, input, el("button", { class: "main", onclick: use }, "use it")));
 }
@@ -216,7 +218,7 @@ async function draw() {
     view.replaceChildren(...parts);
     document.getElementById("log")?.scrollTo(0, scrolled);
     if (focused) [...view.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
-    if (!document.getElementById("log")) stream?.abort();
+    if (!document.getElementById("log")) stream?.close();
     still = page === "submit";
     answered(true);
   } catch (error) {
@@ -224,7 +226,7 @@ async function draw() {
     still = error.status === 404 || error.status === 401;
     answered(still, error.message);
     if (still) {
-      view.replaceChildren(error.status === 401 ? keyPage() : el("p", { class: "empty" }, error.message));
+      view.replaceChildren(error.status === 401 ? keyForm(error.message) : el("p", { class: "empty" }, error.message));
       return;
     }
     if (!view.childElementCount) view.replaceChildren(el("p", { class: "empty" }, error.message));
@@ -241,7 +243,7 @@ function drawSoon() {
 const tick = () => document.hidden || still || !getSelection().isCollapsed || draw();
 
 function turn() {
-  stream?.abort();
+  stream?.close();
   stream = null;
   still = false;
   view.replaceChildren();

@@ -11,57 +11,29 @@ export function el(tag, attributes = {}, ...children) {
   return node;
 }
 
-// The API key, where the service wants one: it lives as long as this tab, and travels in a header only.
-export const key = {
-  get: () => sessionStorage.getItem("key"),
-  set: (value) => sessionStorage.setItem("key", value.trim()),
-};
-const headers = (more = {}) => (key.get() ? { ...more, Authorization: `Bearer ${key.get()}` } : more);
+// A key, where the service wants one: kept for this tab only, and sent in a header, never in a URL.
+const KEY = "warpadam-key";
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
+export function withKey(headers = {}) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+}
 
 export async function ask(path, { json, ...options } = {}) {
   const sent = json === undefined ? {} : { body: JSON.stringify(json), headers: { "Content-Type": "application/json" } };
-  const answer = await fetch(path, { ...options, ...sent, headers: headers(sent.headers) });
+  const answer = await fetch(path, { ...options, ...sent, headers: withKey(sent.headers) });
   const body = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(body.detail || `HTTP ${answer.status}`), { status: answer.status });
   return body;
 }
 
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
-
-// What a stream tells, until its end; taken up after the last event where it breaks off. EventSource sends no key.
-export async function* live(path, signal) {
-  for (let last = null; !signal.aborted; await pause(1000)) {
-    try {
-      const answer = await fetch(path, { headers: headers({ Accept: "text/event-stream", ...(last && { "Last-Event-ID": last }) }), signal });
-      if (answer.status === 204 || (answer.status >= 400 && answer.status < 500)) return;
-      if (!answer.ok) continue;
-      for await (const { id, event, data } of messages(answer.body)) {
-        last = id ?? last;
-        if (data) yield JSON.parse(data);
-        if (event === "end") return;
-      }
-    } catch (error) {
-      if (!signal.aborted && error instanceof SyntaxError) throw error;
-    }
-  }
-}
-
-async function* messages(body) {
-  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
-  for (let rest = "", part = await reader.read(); !part.done; part = await reader.read()) {
-    const blocks = (rest + part.value).split("\n\n");
-    rest = blocks.pop();
-    for (const block of blocks)
-      yield Object.fromEntries(block.split("\n").filter((line) => !line.startsWith(":")).map((line) => line.split(/: ?(.*)/s).slice(0, 2)));
-  }
-}
-
 // A link to a file; where a key is needed it is fetched with it first.
 export const file = (path, text) => el("a", {
   href: path,
-  onclick: key.get() && (async (event) => {
+  onclick: sessionStorage.getItem(KEY) && (async (event) => {
     event.preventDefault();
-    const answer = await fetch(path, { headers: headers() });
+    const answer = await fetch(path, { headers: withKey() });
     const url = URL.createObjectURL(await answer.blob());
     const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "";
     el("a", { href: url, download: name }).click();

@@ -154,14 +154,15 @@ def test_a_key_is_asked_for_once_and_sent_in_a_header(open_page: Open) -> None:
         if route.request.headers.get("authorization") == "Bearer wa_right":
             route.continue_()
         else:
-            route.fulfill(status=401, json={"code": "bad_key", "detail": "No such key."})
+            told = route.request.headers.get("authorization", "none").removeprefix("Bearer ")
+            route.fulfill(status=401, json={"code": "bad_key", "detail": f"No such key: {told}"})
 
     page.route("**/v1/**", guard)
     page.goto("/#/")
     page.get_by_text("This service wants a key").wait_for()
     page.get_by_label("API key").fill("wrong")
     page.get_by_role("button", name="use it").click()
-    page.get_by_text("This key is not accepted").wait_for()
+    page.get_by_role("alert").get_by_text("No such key: wrong").wait_for()
     page.get_by_label("API key").fill("wa_right")
     page.get_by_label("API key").press("Enter")
     page.get_by_text("No jobs yet").wait_for()

@@ -13,17 +13,22 @@ from warpadam.sdk.pages import pages
 
 class Keys(Collection[M]):
     @call
-    async def create(
-        self, name: str, *, scopes: Sequence[str], project: str | None = None, expires_at: datetime | None = None
-    ) -> Key:
-        """Makes a key; the service shows its `key` this once and keeps only a hash of it."""
+    async def create(self, name: str = "", *, scopes: Sequence[str], expires_at: datetime | None = None) -> Key:
+        """Makes a key of one's own project; the service shows its `secret` this once and keeps only a hash of it.
+
+        `expires_at` is an aware datetime; without it the key never expires.
+        """
         expires = expires_at.isoformat() if expires_at else None
-        body = {"name": name, "scopes": list(scopes)} | given(project=project, expires_at=expires)
+        body = {"name": name, "scopes": list(scopes)} | given(expires_at=expires)
         return decode(Key, await self._connection.json("POST", "/v1/keys", body=body))
+
+    @call
+    async def get(self, key_id: str) -> Key:
+        return decode(Key, await self._connection.json("GET", f"/v1/keys/{segment(key_id)}"))
 
     @each
     async def list(self) -> AsyncIterator[Key]:
-        """Newest first."""
+        """Newest first, without those that were revoked."""
         async for key in pages(self._connection, "/v1/keys", Key):
             yield key
 

@@ -266,13 +266,13 @@ class Readiness(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Key(Model):
-    """An API key; what to send, `key`, is there only in the answer that makes it."""
+    """An API key; what to send, `secret`, is there only in the answer that makes it."""
 
     id: str
     name: str | None
     project: str | None
     scopes: list[str] = field(default_factory=list)
-    key: str | None = field(repr=False)
+    secret: str | None = field(repr=False)
     created_at: datetime | None
     expires_at: datetime | None
     last_used_at: datetime | None
@@ -280,10 +280,15 @@ class Key(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditRecord(Model):
-    """One change: who did what, when; the rest is in `raw`."""
+    """One change: `actor` (a key's id, or how there was none) did `action` to `target`, from `address`."""
 
     id: str
+    actor: str | None
     action: str | None
+    target: str | None
+    data: Json = field(default_factory=dict)
+    address: str | None
+    request_id: str | None
     created_at: datetime | None
 
 
