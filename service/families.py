@@ -68,10 +68,21 @@ def list_(session: Session, project: str, page: PageRequest) -> Page[Family]:
 
 
 def update(
-    session: Session, project: str, name: str, *, description: str | None = None, promotion: str | None = None
+    session: Session,
+    project: str,
+    name: str,
+    *,
+    description: str | None = None,
+    promotion: str | None = None,
+    starts: bool | None = None,
+    start_step: float | None = None,
 ) -> Family:
-    """Changes what is not None. A new promotion acts from the next version on."""
+    """Changes what is not None. A new promotion acts from the next version on, a step from the next start."""
     family = get(session, project, name)
+    if starts is not None:
+        family.starts = starts
+    if start_step is not None:
+        family.start_step = start_step
     if promotion is not None:
         family.promotion = _promotion(promotion)
     if description is not None:

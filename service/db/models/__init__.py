@@ -11,6 +11,7 @@ from service.db.models.families import Alias, AliasChange, Family, WarpVersion
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.ledger import Contribution, JobSum
 from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.starts import StartContribution, StartVersion
 from service.db.models.system import IdempotencyKey, Snapshot
 
 __all__ = [
@@ -32,6 +33,8 @@ __all__ = [
     "Json",
     "MetricPoint",
     "Snapshot",
+    "StartContribution",
+    "StartVersion",
     "Transition",
     "UtcDateTime",
     "WarpVersion",
