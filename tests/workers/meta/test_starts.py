@@ -1,4 +1,4 @@
-"""Starts from the first job to the third round: decided once, made from the ledger alone, handed out in pairs with P."""
+"""Starts from the first job to later rounds: decided once, made from the ledger alone, handed out in pairs with P."""
 
 from dataclasses import dataclass
 from typing import Any
