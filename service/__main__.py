@@ -1,4 +1,4 @@
-"""`python -m service serve | upgrade | check | backup`: settings → the command."""
+"""`python -m service serve | upgrade | check | backup | keys | projects`: settings → the command."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from service import key_commands
 from service.settings import Settings
 
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", type=Path, help="data folder (~/.warpadam)")
         command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         command.set_defaults(run=run)
+    key_commands.add_to(commands)
     return parser
 
 

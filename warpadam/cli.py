@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from warpadam.commands import data, jobs, server
+from warpadam.commands import data, jobs, keys, server
 from warpadam.commands.output import BadInput
 from warpadam.sdk.errors import ConnectionFailed, WarpAdamError
 
@@ -28,6 +28,8 @@ app.add_typer(data.datasets, name="datasets")
 app.command("families")(data.families)
 app.add_typer(data.warps, name="warps")
 server.register(app)
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.projects, name="projects")
 
 
 def main() -> None:

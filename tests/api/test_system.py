@@ -28,7 +28,7 @@ def _see(services: Services, seconds_ago: float = 0) -> None:
 
 
 def test_health(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {"status": "ok", "auth": "none"}
 
 
 def test_ready_once_the_dispatcher_has_been_seen(client: TestClient, services: Services) -> None:
