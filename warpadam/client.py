@@ -13,7 +13,7 @@ from warpadam.sdk.collections import Checkpoints, Collection, Datasets, Jobs
 from warpadam.sdk.connection import Connection, authorization, checked_url
 from warpadam.sdk.decode import decode
 from warpadam.sdk.job import AsyncJob, Job
-from warpadam.sdk.learned import Aliases, Families, Warps
+from warpadam.sdk.learned import Aliases, Families, Starts, Warps
 from warpadam.sdk.models import Cluster, Readiness
 from warpadam.sdk.modes import Awaited, Blocking, M, call, run
 from warpadam.sdk.transport import AsyncTransport, BlockingTransport
@@ -32,6 +32,7 @@ class _Client(Collection[M]):
         self.checkpoints = Checkpoints[M](connection)
         self.families = Families[M](connection)
         self.warps = Warps[M](connection)
+        self.starts = Starts[M](connection)
         self.aliases = Aliases[M](connection)
         self.keys = Keys[M](connection)
         self.audit = Audit[M](connection)

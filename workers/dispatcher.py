@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from service import attempts, clock, cluster, quotas
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, job_queries
+from service.db import dispatch_queries, job_queries, start_queries
 from service.db.session import Database
 from service.limits import Limits
 from service.settings import Settings
@@ -214,7 +214,9 @@ class Dispatcher:
     def _want_learners(self) -> None:
         with self.database.read() as session:
             jobs = job_queries.with_attempt(session)
-        self.pool.want_learners(frozenset(job.family_id for job in jobs if read_stored(job.spec).contributes))
+            waiting = start_queries.families_waiting(session)
+        contributing = (job.family_id for job in jobs if read_stored(job.spec).contributes)
+        self.pool.want_learners(frozenset((*contributing, *waiting)))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

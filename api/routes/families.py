@@ -41,7 +41,14 @@ def create_family(body: FamilyCreate, caller: WarpsWrite, once: OnceDep) -> Resp
 
     def work(session: Session) -> Made:
         row = families.create(
-            session, caller.project, body.name, description=body.description, promotion=body.promotion, now=clock.now()
+            session,
+            caller.project,
+            body.name,
+            description=body.description,
+            promotion=body.promotion,
+            starts=body.starts,
+            start_step=body.start_step,
+            now=clock.now(),
         )
         change = Change("family.create", row.name, {"promotion": row.promotion})
         return Made(present(session, row), 201, f"/v1/families/{row.name}", change)
@@ -66,7 +73,7 @@ def update_family(family: str, body: FamilyUpdate, caller: WarpsWrite, changes: 
     """Changes what is given."""
 
     def work(session: Session) -> Family:
-        row = families.update(session, caller.project, family, description=body.description, promotion=body.promotion)
+        row = families.update(session, caller.project, family, **body.model_dump())
         return present(session, row)
 
     return changes.write(Change("family.update", family, body.model_dump(exclude_unset=True)), work)

@@ -13,7 +13,7 @@ from api.idempotency import Made, OnceDep
 from api.schemas.common import Listing
 from api.schemas.families import WarpVersion
 from api.uploads import file_chunks
-from service import clock, families, warps
+from service import clock, families, starts, warps
 from service.db import models
 from service.errors import NotFound, TooLarge
 
@@ -41,7 +41,7 @@ FILE_BODY = {
 def list_warps(session: ReadSession, caller: WarpsRead, family: str, page: PageDep) -> Listing[WarpVersion]:
     """Newest first."""
     found = warps.list_(session, families.get(session, caller.project, family), page)
-    return Listing[WarpVersion].of_page(found, [WarpVersion.of(family, row) for row in found.items])
+    return Listing[WarpVersion].of_page(found, [_shown(session, family, row) for row in found.items])
 
 
 @router.post("", status_code=201, response_model=WarpVersion, openapi_extra=FILE_BODY)
@@ -56,7 +56,7 @@ def upload_warp(request: Request, services: ServicesDep, caller: WarpsWrite, fam
         quotas.claim(session, services, caller, len(data))
         row = warps.upload(session, families.get(session, caller.project, family), data, clock.now())
         change = Change("warp.upload", f"{family}@{row.version}", {"sha256": row.sha256, "size": row.size})
-        return Made(WarpVersion.of(family, row), 201, f"/v1/families/{family}/warps/{row.version}", change)
+        return Made(_shown(session, family, row), 201, f"/v1/families/{family}/warps/{row.version}", change)
 
     return once.write({"sha256": content.sha256(data)}, work)
 
@@ -72,7 +72,7 @@ def _whole(request: Request) -> bytes:
 
 @router.get("/{which}")
 def get_warp(session: ReadSession, caller: WarpsRead, family: str, which: Which) -> WarpVersion:
-    return WarpVersion.of(family, _resolve(session, caller.project, family, which))
+    return _shown(session, family, _resolve(session, caller.project, family, which))
 
 
 @router.head("/{which}/content", include_in_schema=False)
@@ -84,6 +84,10 @@ def warp_content(
     row = _resolve(session, caller.project, family, which)
     found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
+
+
+def _shown(session: Session, family: str, row: models.WarpVersion) -> WarpVersion:
+    return WarpVersion.of(family, row, starts.paired_with(session, row.family_id, row.version))
 
 
 def _resolve(session: Session, project: str, family: str, which: str) -> models.WarpVersion:

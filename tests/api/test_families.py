@@ -29,6 +29,8 @@ def test_a_family_is_made_once(client: TestClient) -> None:
     assert made.json() == {
         **body,
         "object": "family",
+        "starts": True,
+        "start_step": 1.0,
         "champion": None,
         "latest": None,
         "learner": {"accepted": 0, "refused": {}, "pending": 0, "epoch": 0},

@@ -14,6 +14,7 @@ from service import clock, keys
 from service.access import COMMAND, SCOPES, Caller
 from tests.api.attempt import Attempt
 from tests.api.made import npz, spec, warp_file
+from tests.starts import make_start
 
 BASE_URL = "http://localhost:8000"
 Operation = tuple[str, str]
@@ -60,9 +61,10 @@ GHOSTS = {
     "key_id": "key_" + "0" * 26,
     "family": "ghosts",
     "which": "1",
+    "version": "1",
     "alias": "stable",
 }
-"""Ids that nobody has. The last two name something only inside of what the others name."""
+"""Ids that nobody has. The last three name something only inside of what the others name."""
 
 
 def build(app: FastAPI, services: Services, project: str) -> World:
@@ -91,7 +93,9 @@ def build(app: FastAPI, services: Services, project: str) -> World:
     queued, paused = (made("/v1/jobs", json=job)["id"] for _ in range(2))
     made(f"/v1/jobs/{paused}/pause")
     spare_key = made("/v1/keys", json={"scopes": ["jobs:read"]})["id"]
-    ids = {"job_id": ended, "dataset_id": dataset, "key_id": key, "family": family, "which": "1", "alias": "stable"}
+    make_start(services.database, services.storage, project, family)
+    numbers = {"which": "1", "version": "1"}
+    ids = {"job_id": ended, "dataset_id": dataset, "key_id": key, "family": family, "alias": "stable", **numbers}
     calls = _calls(job, queued=queued, paused=paused, unused=unused, spare=spare, spare_key=spare_key)
     markers = [project, family, spare, dataset, unused, ended, queued, paused, key, spare_key]
     return World(client, ids, calls, markers)

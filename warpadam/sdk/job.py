@@ -50,6 +50,7 @@ class BaseJob(Resource[M]):
     spec: Json
     spec_version: int = 1
     warp_version: int | None
+    start_version: int | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None

@@ -1,4 +1,4 @@
-"""`client.families`, `warps`, `aliases`: what jobs taught, and which of it is in use."""
+"""`client.families`, `warps`, `starts`, `aliases`: what jobs taught, and which of it is in use."""
 
 import os
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ from warpadam.sdk.collections import Collection
 from warpadam.sdk.connection import given, segment
 from warpadam.sdk.decode import decode
 from warpadam.sdk.downloading import Content, download, fetch_bytes
-from warpadam.sdk.models import Alias, AliasChange, Contribution, Family, WarpVersion
+from warpadam.sdk.models import Alias, AliasChange, Contribution, Family, StartVersion, WarpVersion
 from warpadam.sdk.modes import M, call, each
 from warpadam.sdk.pages import pages
 from warpadam.sdk.progress import transfer_progress
@@ -24,9 +24,18 @@ def _family(name: str) -> str:
 
 class Families(Collection[M]):
     @call
-    async def create(self, name: str, *, description: str | None = None, promotion: str | None = None) -> Family:
+    async def create(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        promotion: str | None = None,
+        starts: bool | None = None,
+        start_step: float | None = None,
+    ) -> Family:
         """`promotion`: latest, guarded or manual. A job makes its own family on first use."""
-        body = {"name": name} | given(description=description, promotion=promotion)
+        fields = given(description=description, promotion=promotion, starts=starts, start_step=start_step)
+        body = {"name": name} | fields
         return decode(Family, await self._connection.json("POST", "/v1/families", body=body))
 
     @call
@@ -40,9 +49,17 @@ class Families(Collection[M]):
             yield family
 
     @call
-    async def update(self, name: str, *, description: str | None = None, promotion: str | None = None) -> Family:
+    async def update(
+        self,
+        name: str,
+        *,
+        description: str | None = None,
+        promotion: str | None = None,
+        starts: bool | None = None,
+        start_step: float | None = None,
+    ) -> Family:
         """Changes what is given."""
-        body = given(description=description, promotion=promotion)
+        body = given(description=description, promotion=promotion, starts=starts, start_step=start_step)
         return decode(Family, await self._connection.json("PATCH", _family(name), body=body))
 
     @call
@@ -107,6 +124,33 @@ class Warps(Collection[M]):
 def _file(version: WarpVersion) -> Content:
     """By its number, which means the same for ever."""
     return Content(f"{_family(version.family)}/warps/{version.version}/content", version.sha256, version.size)
+
+
+class Starts(Collection[M]):
+    """The weights that a family hands out to begin with, by architecture and base."""
+
+    @each
+    async def list(self, family: str, *, anchor: str | None = None) -> AsyncIterator[StartVersion]:
+        """Newest first."""
+        async for version in pages(self._connection, f"{_family(family)}/starts", StartVersion, given(anchor=anchor)):
+            yield version
+
+    @call
+    async def get(self, family: str, version: int) -> StartVersion:
+        return await self._get(family, version)
+
+    @call
+    async def download(
+        self, family: str, version: int, path: str | os.PathLike[str], *, progress: bool = False
+    ) -> Path:
+        """Writes the weights to `path` (safetensors): whole and checked, or not at all."""
+        found = await self._get(family, version)
+        content = Content(f"{_family(family)}/starts/{version}/content", found.sha256, found.size)
+        with transfer_progress(Path(path).name, found.size, enabled=progress) as show:
+            return await download(self._connection, content, Path(path), show)
+
+    async def _get(self, family: str, version: int) -> StartVersion:
+        return decode(StartVersion, await self._connection.json("GET", f"{_family(family)}/starts/{version}"))
 
 
 class Aliases(Collection[M]):

@@ -85,6 +85,7 @@ class Validation(Model):
 
     spec: Json
     warp_version: int | None
+    start_version: int | None
     warnings: list[JobWarning] = field(default_factory=list)
 
 
@@ -159,6 +160,8 @@ class Family(Model):
     name: str
     description: str = ""
     promotion: str
+    starts: bool = True
+    start_step: float = 1.0
     champion: int | None
     latest: int | None
     learner: Learner = field(default_factory=Learner)
@@ -189,6 +192,28 @@ class WarpVersion(Model):
     steps: int = 0
     keys: list[WarpKey] = field(default_factory=list)
     comparison: Json | None
+    start_version: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartVersion(Model):
+    """Weights that a family hands out for one architecture and base (`anchor`); `warp_version` is the P beside it."""
+
+    version: int
+    family: str
+    anchor: str
+    base_sha256: str | None
+    model: Json = field(default_factory=dict)
+    sha256: str
+    size: int
+    rule: str
+    step: float = 1.0
+    round: int = 1
+    parent: int = 0
+    warp_version: int | None
+    jobs: list[Json] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
     created_at: datetime
 
 

@@ -12,6 +12,7 @@ from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.keys import ApiKey, AuditRecord, Project
 from service.db.models.ledger import Contribution, JobSum
 from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.starts import StartContribution, StartVersion
 from service.db.models.system import IdempotencyKey, Snapshot
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
     "MetricPoint",
     "Project",
     "Snapshot",
+    "StartContribution",
+    "StartVersion",
     "Transition",
     "UtcDateTime",
     "WarpVersion",

@@ -13,6 +13,7 @@ import pytest
 from service.__main__ import parser as service_parser
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
+from tests.starts import make_start
 from tests.warpadam.sdk.served import Served
 from warpadam import cli
 
@@ -29,6 +30,7 @@ COMMANDS = [
     *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
     *("keys create", "keys list", "keys revoke", "projects list", "projects set-quota"),
     *("datasets add", "datasets list", "datasets show", "datasets delete"),
+    *("starts list", "starts pull"),
     *("checkpoints list", "checkpoints pull", "checkpoints push", "db upgrade", "db check", "db backup"),
 ]
 
@@ -236,6 +238,19 @@ def test_datasets_are_added_and_listed(warpadam: Type, tmp_path: Path) -> None:
     assert warpadam("datasets", "list", "-n", "1", "--json").json[0]["name"] == "again"
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     refused(warpadam("datasets", "add", "table.csv", "--target", "price"), 1, "price")
+
+
+def test_starts_are_listed_and_pulled(warpadam: Type, served: Served) -> None:
+    warpadam("submit", "job.yaml")
+    refused(warpadam("starts", "pull", "digits"), 2, "no start yet")
+    make_start(served.database, served.services.storage, "default", "digits")
+    assert warpadam("starts", "list", "digits").rows[0][:2] == ["digits@1", "0123456789ab"]
+    pulled = warpadam("starts", "pull", "digits@1", "-o", "w.safetensors", "--json").json
+    assert (pulled["path"], pulled["version"]) == ("w.safetensors", 1)
+    assert warpadam("starts", "pull", "digits").out.startswith("digits-start.safetensors: start 1, ")
+    make_start(served.database, served.services.storage, "default", "digits", version=2, anchor="b" * 12)
+    refused(warpadam("starts", "pull", "digits"), 2, "several models")
+    refused(warpadam("starts", "pull", "digits@champion"), 2, "by its number")
 
 
 def test_warps_are_pushed_listed_and_pulled(warpadam: Type, served: Served, tmp_path: Path) -> None:

@@ -22,9 +22,9 @@ from warpadam.sdk.job import Job
 from warpadam.sdk.models import Point
 
 
-def _run(steps: int, loss: float, *, lr: float = 0.1, warp: int | None = 1) -> Run:
+def _run(steps: int, loss: float, *, lr: float = 0.1, warp: int | None = 1, start: int | None = None) -> Run:
     result = {"steps": steps, "seconds": 1.0, "final": {"val_loss": loss}}
-    return Run(_job("succeeded", result=result), steps, lr, warp)
+    return Run(_job("succeeded", result=result), steps, lr, warp, start)
 
 
 def _job(state: str, **fields: Any) -> Job:
@@ -44,11 +44,14 @@ def test_a_budget_counts_only_if_every_larger_one_reached_it_too() -> None:
 
 def test_the_best_learning_rate_is_taken_within_budget_and_method() -> None:
     runs = [_run(60, 2.2, lr=0.1), _run(60, 2.1, lr=0.2), _run(60, 2.0, lr=0.4, warp=None), _run(90, 1.0)]
+    runs.append(_run(60, 1.5, lr=0.8, start=3))
     assert best(runs, steps=60, warped=True).lr == 0.2
+    assert best(runs, steps=60, warped=True, started=True).lr == 0.8
 
 
 def test_budgets_are_those_that_are_promised() -> None:
     assert Plan("f", 120).budgets == (120, 90, 80, 60)
+    assert Plan("f", 120).start_budgets == (120, 60, 40, 30)
 
 
 def test_how_many_ran_together() -> None:
