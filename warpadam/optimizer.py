@@ -150,7 +150,7 @@ class WarpAdam(Optimizer):
         if not missing:
             return True
         given = self._given(param)
-        sizes = merged_shape(param.shape, len(given) or param.ndim)
+        sizes = merged_shape(param.shape, self._axes(param))
         for axis in missing:
             matrix = _dense(given[axis]) if given else None
             adapting.start(state, axis, matrix, sizes[axis], state["exp_avg"])
@@ -164,7 +164,7 @@ class WarpAdam(Optimizer):
         axes = self._adapted(param, adaptation)
         if not axes:
             return
-        state, count = self.state[param], len(self._rows.get(param, ())) or param.ndim
+        state, count = self.state[param], self._axes(param)
         adapting.observe(state, axes, count, _gradient(param), _beta(adaptation, group))
         if step % adaptation.every == 0:
             whole = self._blank(param, axes) if adaptation.first == "eigh" and step == adaptation.every else []
@@ -192,8 +192,11 @@ class WarpAdam(Optimizer):
         own = {int(name[6:]): value for name, value in self.state[param].items() if name.startswith("basis_")}
         if not own:
             return given
-        count = len(self._rows.get(param, ())) or param.ndim
-        return [own.get(axis, given[axis] if given else None) for axis in range(count)]
+        return [own.get(axis, given[axis] if given else None) for axis in range(self._axes(param))]
+
+    def _axes(self, param: Tensor) -> int:
+        """How many axes a parameter has: one for each of its keys, or for each dimension."""
+        return len(self._rows.get(param, ())) or param.ndim
 
     def coverage(self) -> Coverage:
         """Which axes found a matrix, and why the others did not. Printable."""
