@@ -26,7 +26,7 @@ def medians(seconds: Mapping[str, list[float]]) -> dict[str, float]:
 
 
 def median_of(seconds: Mapping[str, list[float]], value: Callable[[Mapping[str, float]], float]) -> float:
-    """The median over the turns of something made of one turn's times, so that the machine's drift cancels in a ratio."""
+    """The median over the turns of something made of one turn's times: the machine's drift cancels in a ratio."""
     turns = zip(*seconds.values(), strict=True)
     return median(value(dict(zip(seconds, turn, strict=True))) for turn in turns)
 
