@@ -12,10 +12,11 @@ from functools import lru_cache
 from service.db.models import Json
 from service.learning import JobFacts, RefusedError
 from warpadam import shapes, tensorfile, warpfile
+from warpadam.learn.checks import check_contribution
 from warpadam.learn.covariance import Solution
 from warpadam.learn.packed import ContributionError
 from warpadam.learn.rule import RULES
-from warpadam.learn.statistics import Contribution, JobSum, Statistics, check_contribution
+from warpadam.learn.statistics import Contribution, JobSum, Statistics
 
 DEFAULT_RULE = "covariance"
 HEADER_ROOM = 2**20
