@@ -247,7 +247,6 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
             "training.warmup_steps",
         ),
         (text(), {**LM, "model": HUGE}, InvalidRequest, "invalid_request", "model.context"),
-        (table(), {"optimizer": {"learn": "hypergradient"}}, InvalidRequest, "unsupported", "optimizer.learn"),
         (table(), {"resources": {"workers": {"min": 1, "max": 2}}}, InvalidRequest, "unsupported", "resources.workers"),
         (table(), {"optimizer": {"warp": 1}}, BadReference, "warp_not_found", "optimizer.warp"),
         (table(), {"init": {"checkpoint": "job_x/best"}}, BadReference, "checkpoint_not_found", "init.checkpoint"),

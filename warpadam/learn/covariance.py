@@ -37,12 +37,25 @@ class Solution:
     solved_with: dict[str, str]
 
 
-def solve(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE) -> Solution:
-    """P of these statistics. Without any evidence for a key its matrix is the identity."""
+def solve(
+    statistics: Statistics,
+    *,
+    n0: int = N0,
+    max_share: float = MAX_SHARE,
+    prior: Mapping[str, Matrix64] | None = None,
+    prior_steps: float = 0.0,
+) -> Solution:
+    """P of these statistics. Without any evidence for a key its matrix is the identity.
+
+    `prior`: key -> a matrix of trace 1 that counts like so many steps of one job (`own_data.moments`). Off by default:
+    it was measured not to help (docs/learning.md).
+    """
     matrices: dict[str, NDArray[np.float32]] = {}
     eigenvalues: dict[str, Matrix64] = {}
     with threadpool_limits(limits=1):
         for key, covariance in covariances(statistics, n0=n0, max_share=max_share).items():
+            if prior is not None and key in prior:
+                covariance = covariance + prior_steps * prior[key]  # noqa: PLW2901
             matrices[key], eigenvalues[key] = eigenbasis(covariance)
         solved_with = record("numpy.linalg.eigh float64")
     return Solution(matrices, eigenvalues, solved_with)

@@ -41,13 +41,15 @@ from warpadam.warpfile import ORTHOGONAL_WITHIN
 
 STEPS = 60
 """Steps uphill at most."""
-ANGLE = 0.5
-"""Length of the first step tried: the largest angle, in radians, by which it turns any direction."""
-SMALLEST_ANGLE = 1e-4
-"""It ends where no step of this angle improves the objective."""
+LENGTH = 0.5
+"""Length of the first step tried, the Frobenius norm of its A: √2 for a turn of one plane by 1 radian."""
+SHORTEST = 1e-4
+"""It ends where no step of this length improves the objective,"""
+GAIN = 5e-4
+"""or where one improves it by less than this share."""
 NO_EVIDENCE = 1e-9
 """Added to d, as a share of the trace: directions in which nothing was seen gain nothing."""
-WITHIN = 1e-3
+WITHIN = 1e-2
 """How far below the best that was found, as a share of it, the objective of a stored P may lie."""
 
 Objective = Literal["tuned", "greedy"]
@@ -112,38 +114,54 @@ def climb(C: Matrix64, S: Matrix64 | None, objective: Objective, start: Start) -
     if S is None or not (C.any() and S.any()):
         return P, values
     Q = np.eye(len(C)) if start == "identity" else P.astype(np.float64)
-    angle, best = ANGLE, value(Q, C, S, objective)
+    Chat, Shat = _turned(Q, C), _turned(Q, S)
+    best, length = _value(Chat, Shat, objective), LENGTH
     for _ in range(STEPS):
-        A = gradient(Q, C, S, objective)
-        length = float(np.linalg.norm(A, 2))
-        while length > 0 and angle >= SMALLEST_ANGLE:
-            tried = cayley(A * (angle / length)) @ Q
-            found = value(tried, C, S, objective)
-            if found > best:
+        A, before = _gradient(Chat, Shat, objective), best
+        norm = float(np.linalg.norm(A))
+        while norm > 0 and length >= SHORTEST:
+            R = cayley(A * (length / norm))
+            tried = _turned(R, Chat), _turned(R, Shat)
+            best = _value(*tried, objective)
+            if best > before:
                 break
-            angle /= 2
+            length /= 2
         else:
             break
-        Q, best, angle = tried, found, min(2 * angle, ANGLE)
+        Q, (Chat, Shat), length = R @ Q, tried, 2 * length
+        if best - before <= GAIN * abs(best):
+            break
     return _ordered(nearest(Q), C)
 
 
 def value(P: Matrix64, C: Matrix64, S: Matrix64, objective: Objective = "tuned") -> float:
     """N(P), or N²/Q with the sign of N: larger is better. Without unit."""
-    N, Q = _gain_and_cost(P @ C @ P.T, P @ S @ P.T)
-    return N if objective == "greedy" else N * abs(N) / Q
+    return _value(_turned(P, C), _turned(P, S), objective)
 
 
 def gradient(P: Matrix64, C: Matrix64, S: Matrix64, objective: Objective = "tuned") -> Matrix64:
     """The skew A for which exp(tA) P climbs steepest: with E = dF/dĈ and T = dF/dŜ, A = [E, Ĉ] + [T, Ŝ]."""
-    Chat, Shat = P @ C @ P.T, P @ S @ P.T
+    return _gradient(_turned(P, C), _turned(P, S), objective)
+
+
+def _turned(P: Matrix64, matrix: Matrix64) -> Matrix64:
+    return P @ matrix @ P.T
+
+
+def _value(Chat: Matrix64, Shat: Matrix64, objective: Objective) -> float:
+    N, Q = _gain_and_cost(Chat, Shat)
+    return N if objective == "greedy" else N * abs(N) / Q
+
+
+def _gradient(Chat: Matrix64, Shat: Matrix64, objective: Objective) -> Matrix64:
     N, Q = _gain_and_cost(Chat, Shat)
     by_N, by_Q = (1.0, 0.0) if objective == "greedy" else (2 * abs(N) / Q, -N * abs(N) / Q**2)
     root = _inverse_root(Chat)
     cubed = root**3
     on_diagonal = -0.5 * by_N * np.diag(Shat) * cubed - by_Q * cubed * (np.square(Chat) @ root)
     E = by_Q * 2 * np.outer(root, root) * Chat + np.diag(on_diagonal)
-    return commutator(E, Chat) + commutator(np.diag(by_N * root), Shat)
+    T = by_N * root  # diagonal
+    return commutator(E, Chat) + T[:, None] * Shat - Shat * T
 
 
 def _gain_and_cost(Chat: Matrix64, Shat: Matrix64) -> tuple[float, float]:

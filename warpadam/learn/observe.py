@@ -93,7 +93,7 @@ class CovarianceObserver:
 class PairObserver(CovarianceObserver):
     """Adds beside it (H Gᵀ + G Hᵀ)/2 of each unit gradient G and the next one, H: what `hypergradient` learns from.
 
-    Between two calls it keeps the gradients of its share, float32. Pairs are of neighbouring calls, also where `every` > 1.
+    Between two calls it keeps the gradients of its share, float32. Pairs are always of neighbouring calls.
     """
 
     def __init__(self, axis_keys: AxisKeys, *, rank: int = 0, world_size: int = 1, every: int = 1) -> None:

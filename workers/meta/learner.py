@@ -38,8 +38,12 @@ class Learner:
         self._epoch = database.write(lambda session: learning.claim_epoch(session, family_id, now=clock.now()))
         with database.read() as session:
             ledger = learning.load(session, family_id)
-        statistics = read_statistics(storage, ledger.rows, ledger.sums)
-        self._core = LearnerCore(statistics, max_axis=settings.max_axis, max_bytes=settings.max_contribution_bytes)
+        self._core = LearnerCore(
+            read_statistics(storage, ledger.rows, ledger.sums),
+            max_axis=settings.max_axis,
+            max_bytes=settings.max_contribution_bytes,
+            rule=ledger.rule,
+        )
         self._newest = ledger.newest
         self._lock = threading.Lock()
         self._used_at = clock.now()
