@@ -1,4 +1,4 @@
-"""Runs the comparison of learning rules: `python -m benchmarks.rules [--quick] [-o FILE]`; minutes on two cores."""
+"""Runs the comparison of learning rules: `python -m benchmarks.rules [--seeds N] [-o FILE]`; minutes on two cores."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from benchmarks.rules.runs import Matrices, Watched, contribute, train
 from benchmarks.rules.tasks import Family, Problem, base_problem, inpainting, text
@@ -27,24 +28,23 @@ OPTIONS = [(objective, start) for objective in ("tuned", "greedy") for start in 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one seed, three learning rates")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--family", action="append", choices=["inpainting", "text"])
     parser.add_argument("-o", type=Path, default=Path("rules.json"))
     options = parser.parse_args()
     results = []
     with ProcessPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
         for name in options.family or ["inpainting", "text"]:
-            family = inpainting() if name == "inpainting" else text(_base(options.quick))
-            results.append(compare(pool, family, seeds=1 if options.quick else 5, quick=options.quick))
+            family = inpainting() if name == "inpainting" else text(_base())
+            results.append(compare(pool, family, seeds=options.seeds))
             print(table(results[-1]), flush=True)  # noqa: T201
     options.o.write_text(json.dumps(results, indent=1))
 
 
-def compare(pool: ProcessPoolExecutor, family: Family, *, seeds: int, quick: bool) -> dict[str, object]:
+def compare(pool: ProcessPoolExecutor, family: Family, *, seeds: int) -> dict[str, object]:
     """Mean log loss over held-out tasks and seeds of each method at each learning rate, and at its best one."""
     found = methods(pool, family)
-    lrs = family.lrs[1:4] if quick else family.lrs
-    cells = list(product(found, lrs, family.held_out, range(seeds)))
+    cells = list(product(found, family.lrs, family.held_out, range(seeds)))
     runs = [
         pool.submit(_loss, problem, family.steps, lr, 100 + seed, found[method][problem.name])
         for method, lr, problem, seed in cells
@@ -54,7 +54,7 @@ def compare(pool: ProcessPoolExecutor, family: Family, *, seeds: int, quick: boo
         losses.setdefault((method, lr), []).append(math.log(run.result()))
     rows = []
     for method in found:
-        best = min(lrs, key=lambda lr: float(np.mean(losses[method, lr])))
+        best = min(family.lrs, key=lambda lr: float(np.mean(losses[method, lr])))
         rows.append({"method": method, "lr": best, "log_losses": losses[method, best]})
     return {"family": family.name, "steps": family.steps, "seeds": seeds, "rows": rows}
 
@@ -153,8 +153,8 @@ def _basis(moments: Mapping[str, covariance.Matrix64]) -> Matrices:
     return {key: covariance.basis(moment)[0] for key, moment in moments.items()}
 
 
-def _base(quick: bool) -> dict[str, object]:
-    return train(base_problem(), steps=100 if quick else 600, lr=0.004, seed=0, P=None).weights
+def _base() -> dict[str, Tensor]:
+    return train(base_problem(), steps=400, lr=0.004, seed=0, P=None).weights
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def inpainting() -> Family:
         tuple(problem("china.jpg", region, 64) for region in range(6)),
         tuple(problem("flower.jpg", region, 96) for region in (0, 2, 3, 5)),
         steps=150,
-        lrs=(0.002, 0.004, 0.008, 0.016, 0.032, 0.064),
+        lrs=(0.008, 0.016, 0.032),
         learning_lr=0.008,
     )
 
@@ -78,7 +78,7 @@ def text(base: dict[str, Tensor]) -> Family:
         tuple(problem(part) for part in ("asyncio", "email", "concurrent", "http", "xml", "curses")),
         tuple(problem(part) for part in ("multiprocessing", "importlib", "tkinter")),
         steps=100,
-        lrs=(0.001, 0.002, 0.004, 0.008, 0.016),
+        lrs=(0.004, 0.008, 0.016),
         learning_lr=0.004,
     )
 

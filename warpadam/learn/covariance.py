@@ -139,7 +139,7 @@ def eigenbasis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
     for first, last in clusters(values):
         if last - first > 1:
             vectors[:, first:last] = _canonical(vectors[:, first:last])
-    return np.ascontiguousarray((vectors * _signs(vectors)).T.astype(np.float32)), values
+    return np.ascontiguousarray((vectors * signs(vectors)).T.astype(np.float32)), values
 
 
 def clusters(values: Matrix64, gap: float = CLUSTER_GAP) -> list[tuple[int, int]]:
@@ -176,7 +176,7 @@ def _canonical(span: Matrix64) -> Matrix64:
     return basis
 
 
-def _signs(vectors: Matrix64) -> Matrix64:
+def signs(vectors: Matrix64) -> Matrix64:
     """+1 or -1 per column, such that its largest entry becomes positive; the first one among equals within rounding."""
     size = np.abs(vectors)
     rows = np.argmax(size >= size.max(axis=0) * (1 - 1e-6), axis=0)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from warpadam.learn import sketch
 from warpadam.learn.packed import Packed, next_name, pack
 from warpadam.shapes import AxisKeys, key_size, merged_shape
 
@@ -46,8 +47,7 @@ class CovarianceObserver:
         if self._is_due() and weight > 0:
             for name, unit in self._units(named_gradients):
                 for axis, key in self._axes(name):
-                    unfolded = _unfold(unit, axis)
-                    self._add(key, unfolded @ unfolded.T, weight)
+                    self._add(key, self._product(key, _unfold(unit, axis)), weight)
 
     def take(self) -> tuple[dict[str, Packed], int]:
         """The packed sum of each key in this rank's share, and the number of gradients left out, since last time."""
@@ -55,6 +55,10 @@ class CovarianceObserver:
         skipped = self._skipped
         self._sums, self._skipped = {}, 0
         return sums, skipped
+
+    def _product(self, key: str, unfolded: Tensor) -> Tensor:
+        """What a unit gradient adds to the sum of a key; `unfolded` is (size, columns)."""
+        return unfolded @ unfolded.T
 
     def _names(self, key: str) -> tuple[str, ...]:
         """The names of a key's sums."""
@@ -118,6 +122,28 @@ class PairObserver(CovarianceObserver):
 
     def _names(self, key: str) -> tuple[str, ...]:
         return key, next_name(key)
+
+
+class SketchObserver(CovarianceObserver):
+    """Adds U (Uᵀ Ω) instead of U Uᵀ, for axes too long for a square matrix (`warpadam.learn.sketch`).
+
+    Its sums are (n, columns) and merge by `packed.add`. It costs 4 · columns operations for each entry of a gradient.
+    """
+
+    def __init__(
+        self, axis_keys: AxisKeys, *, columns: int, rank: int = 0, world_size: int = 1, every: int = 1
+    ) -> None:
+        super().__init__(axis_keys, rank=rank, world_size=world_size, every=every)
+        self._omegas = {key: torch.from_numpy(sketch.omega(key, key_size(key), columns)) for key in self.keys}
+
+    def _product(self, key: str, unfolded: Tensor) -> Tensor:
+        if self._omegas[key].device != unfolded.device:
+            self._omegas[key] = self._omegas[key].to(unfolded.device)
+        return unfolded @ (unfolded.T @ self._omegas[key])
+
+    def _packed(self, name: str, key: str) -> Packed:
+        zero = torch.zeros_like(self._omegas[key], dtype=torch.float64)
+        return sketch.pack(self._sums.get(name, zero).cpu().numpy())
 
 
 def _unit(gradient: Tensor, norm: float, axes: int) -> Tensor:
