@@ -8,8 +8,8 @@ k > r keeps small (Tropp, Yurtsever, Udell, Cevher, "Fixed-rank approximation of
 streaming data", NeurIPS 2017, arXiv 1706.05736: the shift, the Cholesky factor, the SVD). k = 2r + 8 by default.
 
 What is learned is V (n, r) with orthonormal columns. It is completed to a rotation by r Householder reflections in
-compact WY form (Schreiber and Van Loan, 1989), P = I - W T Wᵀ with P V = ± [I; 0]: the learned directions become the first r
-coordinates, and P costs 4 n r operations for each column where a dense one costs 2 n².
+compact WY form (Schreiber and Van Loan, 1989), P = I - W T Wᵀ with P V = ± [I; 0]: the learned directions become the
+first r coordinates, and P costs 4 n r operations for each column where a dense one costs 2 n².
 """
 
 import hashlib

@@ -40,7 +40,7 @@ def test_the_strongest_directions_come_out() -> None:
     assert np.abs(found.V.T @ found.V - np.eye(RANK)).max() < 1e-12
     assert np.allclose(found.eigenvalues[:4], 100 * VALUES[:4], rtol=0.06)
     inside = np.linalg.norm(found.V.T @ Q[:, :RANK], axis=0)
-    assert inside.min() > 0.99
+    assert inside.min() > 0.97
     assert (found.V[np.abs(found.V).argmax(axis=0), np.arange(RANK)] > 0).all()
     assert solve(KEY, sketch(100.0), RANK).V.tobytes() == found.V.tobytes()
 
