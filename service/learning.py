@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service import events, warps
+from service import aliases, events, warps
 from service.db import family_queries, job_queries, ledger_queries, warp_queries
 from service.db.models import Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
@@ -218,6 +218,29 @@ def publish(session: Session, family_id: int, epoch: int, draft: Draft, *, now: 
     family.learner_seen_at = now
     row = WarpVersion(family_id=family_id, epoch=epoch, created_at=now, **vars(draft))
     return warps.add(session, family, row, reason="learned")
+
+
+def compared(
+    session: Session,
+    family_id: int,
+    epoch: int,
+    version: int,
+    comparison: Json,
+    *,
+    champion: int | None,
+    now: datetime,
+) -> None:
+    """Writes what a version's comparison with `champion` came to; one that won becomes the champion.
+
+    Nothing happens where people have moved the champion, or changed the family's policy, since it was compared.
+    """
+    family = _owned(session, family_id, epoch)
+    moved = aliases.version_of(session, family_id, "champion") != champion
+    if moved or family.promotion != "guarded":
+        return
+    session.get_one(WarpVersion, (family_id, version)).comparison = comparison
+    if comparison["won"]:
+        aliases.move(session, family_id, "champion", version, reason="promotion: guarded", now=now)
 
 
 def foldable(session: Session, family_id: int) -> list[str]:

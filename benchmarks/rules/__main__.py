@@ -154,7 +154,7 @@ def _basis(moments: Mapping[str, covariance.Matrix64]) -> Matrices:
 
 
 def _base() -> dict[str, Tensor]:
-    return train(base_problem(), steps=400, lr=0.004, seed=0, P=None).weights
+    return train(base_problem(), steps=100, lr=0.004, seed=0, P=None).weights
 
 
 if __name__ == "__main__":

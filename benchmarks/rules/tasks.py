@@ -78,7 +78,7 @@ def text(base: dict[str, Tensor]) -> Family:
         tuple(problem(part) for part in ("asyncio", "email", "concurrent", "http", "xml", "curses")),
         tuple(problem(part) for part in ("multiprocessing", "importlib", "tkinter")),
         steps=100,
-        lrs=(0.004, 0.008, 0.016),
+        lrs=(0.002, 0.004, 0.008),
         learning_lr=0.004,
     )
 
