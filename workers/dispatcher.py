@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from service import attempts, clock, cluster, quotas
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, job_queries, start_queries
+from service.db import dispatch_queries, family_queries, job_queries, start_queries
 from service.db.session import Database
 from service.limits import Limits
 from service.settings import Settings
@@ -212,11 +212,12 @@ class Dispatcher:
                 self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
 
     def _want_learners(self) -> None:
+        """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
+            jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
             waiting = start_queries.families_waiting(session)
-        contributing = (job.family_id for job in jobs if read_stored(job.spec).contributes)
-        self.pool.want_learners(frozenset((*contributing, *waiting)))
+        wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
+        self.pool.want_learners(frozenset((*wanted, *waiting)))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""
