@@ -234,7 +234,7 @@ def compared(
 
     Nothing happens where people have moved the champion, or changed the family's policy, since it was compared.
     """
-    family = _owned(session, family_id, epoch)
+    family = owned(session, family_id, epoch)
     moved = aliases.version_of(session, family_id, "champion") != champion
     if moved or family.promotion != "guarded":
         return
