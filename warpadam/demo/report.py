@@ -25,12 +25,12 @@ class Run:
     @property
     def val_loss(self) -> float:
         assert self.job.result is not None
-        return float(self.job.result["final"]["val_loss"])
+        return self.job.result.final["val_loss"]
 
     @property
     def seconds(self) -> float:
         assert self.job.result is not None
-        return float(self.job.result["seconds"])
+        return self.job.result.seconds
 
     def summary(self) -> Json:
         return {"val_loss": round(self.val_loss, 6), "lr": self.lr, "seconds": round(self.seconds, 3)}
@@ -101,4 +101,4 @@ def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:
 
 def _curve(run: Run) -> tuple[list[int], list[float]]:
     points = run.job.metrics("val_loss")["val_loss"]
-    return [point["step"] for point in points], [point["value"] for point in points]
+    return [point.step for point in points], [point.value for point in points]

@@ -24,6 +24,7 @@ from warpadam.demo.embedded import embedded_service
 from warpadam.demo.plan import BASE_DOMAIN, BASE_STEPS, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.errors import NotFound, WarpAdamError
+from warpadam.sdk.models import WarpVersion
 
 Json = dict[str, Any]
 
@@ -84,7 +85,7 @@ def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> J
     base = _train_base(client, plan, datasets[BASE_DOMAIN], console)
     _learn(client, plan, datasets, base, console)
     version = client.warps.get(plan.family)
-    runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version["version"], console)
+    runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version.version, console)
     return _conclude(client, plan, version, runs, output, console)
 
 
@@ -105,9 +106,9 @@ def _register(client: Client, console: Console) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         for domain in (BASE_DOMAIN, *CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN):
             dataset = client.datasets.create(cut(domain, Path(folder)), name=domain, format="text")
-            ids[domain] = dataset["id"]
+            ids[domain] = dataset.id
             role = {BASE_DOMAIN: "base", HELD_OUT_DOMAIN: "held out: nobody learns from it"}.get(domain, "contributes")
-            console.print(f"   {domain:<16}{dataset['size']:>9,} bytes   {role}")
+            console.print(f"   {domain:<16}{dataset.size or 0:>9,} bytes   {role}")
     return ids
 
 
@@ -126,10 +127,10 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
     jobs = [client.jobs.create(spec) for spec in specs]
     wait_for_all(jobs, "learn", console)
     console.print(f"   up to {ran_together(jobs)} of them were running at the same time")
-    for version in sorted(client.warps.list(plan.family), key=lambda version: version["version"]):
+    for version in sorted(client.warps.list(plan.family), key=lambda version: version.version):
         console.print(
-            f"   {plan.family}@{version['version']}: {len(version['jobs'])} jobs, {version['steps']} steps, "
-            f"{len(version['keys'])} axes, sha256 {version['sha256'][:12]}…"
+            f"   {plan.family}@{version.version}: {len(version.jobs)} jobs, {version.steps} steps, "
+            f"{len(version.keys)} axes, sha256 {version.sha256[:12]}…"
         )
 
 
@@ -145,14 +146,14 @@ def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int,
         for lr in plan.learning_rates
     ]
     wait_for_all([run.job for run in runs], "compare", console)
-    lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}")["jobs"]}
+    lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}").jobs}
     if dataset in lineage:
         raise WarpAdamError("the held-out domain is in P's lineage; the comparison would not be fair")
     return runs
 
 
 def _conclude(
-    client: Client, plan: Plan, version: Json, runs: list[report.Run], output: Path, console: Console
+    client: Client, plan: Plan, version: WarpVersion, runs: list[report.Run], output: Path, console: Console
 ) -> Json:
     adamw = report.best(runs, steps=plan.steps, warped=False)
     warped = [report.best(runs, steps=budget, warped=True) for budget in plan.budgets]
@@ -160,13 +161,13 @@ def _conclude(
     plot, file = output / "curves.png", output / f"{plan.family}.safetensors"
     report.print_table(console, adamw, warped, runs)
     report.plot(plot, adamw, warped)
-    _pull(client, f"{plan.family}@{version['version']}", file)
+    _pull(client, f"{plan.family}@{version.version}", file)
     console.print(f"   curves: {plot}\n   P:      {file}", markup=False, soft_wrap=True)
     return {
         "family": plan.family,
-        "warp_version": version["version"],
-        "warp_sha256": version["sha256"],
-        "contributing_jobs": len(version["jobs"]),
+        "warp_version": version.version,
+        "warp_sha256": version.sha256,
+        "contributing_jobs": len(version.jobs),
         "adamw": adamw.summary(),
         "warpadam": warped[0].summary(),
         "steps_ratio": ratio,

@@ -25,9 +25,11 @@ model: {arch: mlp, hidden: [8]}
 training: {steps: 10}
 """
 COMMANDS = [
-    *("submit", "watch", "show", "cancel", "pause", "resume", "logs", "jobs", "families", "serve", "demo"),
+    *("submit", "watch", "show", "cancel", "pause", "resume", "delete", "logs", "metrics", "jobs", "cluster"),
+    *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
     *("keys create", "keys list", "keys revoke", "projects list", "projects set-quota"),
-    *("datasets add", "datasets list", "warps list", "warps pull", "warps push", "db upgrade", "db check", "db backup"),
+    *("datasets add", "datasets list", "datasets show", "datasets delete"),
+    *("checkpoints list", "checkpoints pull", "checkpoints push", "db upgrade", "db check", "db backup"),
 ]
 
 
@@ -156,15 +158,15 @@ def test_several_mistakes_are_each_named(warpadam: Type, tmp_path: Path) -> None
 
 def test_the_service_says_no(warpadam: Type) -> None:
     for command in ("show", "watch", "logs", "cancel", "pause", "resume"):
-        refused(warpadam(command, "job_x"), 1, "There is no job job_x", "[not_found]")
-    refused(warpadam("show", "../cluster"), 1)
+        refused(warpadam(command, "job_x"), 4, "There is no job job_x", "[not_found]")
+    refused(warpadam("show", "../cluster"), 4)
     refused(warpadam("jobs", "--state", "happy"), 1, "state")
-    refused(warpadam("warps", "list", "nobody"), 1, "nobody")
-    refused(warpadam("warps", "pull", "nobody@7"), 1, "nobody")
+    refused(warpadam("warps", "list", "nobody"), 4, "nobody")
+    refused(warpadam("warps", "pull", "nobody@7"), 4, "nobody")
 
 
 def test_no_service_is_exit_code_3(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warpadam.sdk.connection._backoff", lambda *_: 0.0)
+    monkeypatch.setattr("warpadam.sdk.connection.backoff_s", lambda *_: 0.0)
     monkeypatch.setenv("WARPADAM_URL", "http://127.0.0.1:9")
     refused(typed("jobs"), 3, "http://127.0.0.1:9", "warpadam serve")
     monkeypatch.setenv("WARPADAM_URL", "foo")
@@ -239,7 +241,7 @@ def test_datasets_are_added_and_listed(warpadam: Type, tmp_path: Path) -> None:
 def test_warps_are_pushed_listed_and_pulled(warpadam: Type, served: Served, tmp_path: Path) -> None:
     (tmp_path / "p.safetensors").write_bytes(warp_file())
     warpadam("submit", "job.yaml")
-    refused(warpadam("warps", "pull", "digits"), 1, "no P yet")
+    refused(warpadam("warps", "pull", "digits"), 4, "no P yet")
     assert warpadam("warps", "push", "digits", "p.safetensors").out == "digits@1\n"
     assert warpadam("warps", "push", "digits", "p.safetensors", "--json").json["version"] in (1, 2)
     assert warpadam("warps", "list", "digits").rows[-1][0] == "digits@1"
