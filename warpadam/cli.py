@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from warpadam.commands import checkpoints, data, doctor, jobs, server
+from warpadam.commands import checkpoints, data, doctor, jobs, keys, server
 from warpadam.commands.output import BadInput
 from warpadam.sdk.errors import (
     AuthenticationError,
@@ -51,6 +51,8 @@ app.add_typer(data.warps, name="warps")
 app.add_typer(checkpoints.checkpoints, name="checkpoints")
 app.command("cluster")(checkpoints.cluster)
 server.register(app)
+app.add_typer(keys.keys, name="keys")
+app.add_typer(keys.projects, name="projects")
 app.command("doctor")(doctor.doctor)
 
 

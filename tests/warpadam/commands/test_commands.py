@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service.__main__ import parser as service_parser
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
 from tests.warpadam.sdk.served import Served
@@ -28,6 +29,7 @@ COMMANDS = [
     *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
     *("datasets add", "datasets list", "datasets show", "datasets delete"),
     *("checkpoints list", "checkpoints pull", "checkpoints push", "db upgrade", "db check", "db backup"),
+    *("keys create", "keys list", "keys revoke", "projects list", "projects set-quota"),
 ]
 
 
@@ -269,3 +271,20 @@ def test_server_commands_become_the_service(typed: Type, monkeypatch: pytest.Mon
     assert serve == ["-m", "service", "serve", "--data-dir", "here", "--host", "127.0.0.1", "--port", "0"]
     assert upgrade == ["-m", "service", "upgrade"]
     assert backup == ["-m", "service", "backup", "--data-dir", "here", "copy.db"]
+
+
+def test_commands_of_keys_and_projects_become_the_service(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what they become understands them."""
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _program, arguments: became.append(arguments[3:]))
+    typed("keys", "create", "--scope", "admin", "--scope", "code:run", "--project", "p", "--expires-in", "1d", "--json")
+    typed("keys", "list", "--data-dir", "here")
+    typed("keys", "revoke", "key_x")
+    typed("projects", "list")
+    typed("projects", "set-quota", "p", "--running-jobs", "4", "--gpu-seconds", "none")
+    scopes = ["--scope", "admin", "--scope", "code:run"]
+    create = ["keys", "create", "--json", "--project", "p", "--name=", *scopes, "--expires-in", "1d"]
+    assert became[0] == create
+    assert became[4] == ["projects", "set-quota", "p", "--running-jobs=4", "--gpu-seconds=none"]
+    for arguments in became:
+        assert service_parser().parse_args(arguments).run
