@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
 
+    database_patience_s: float = Field(default=300.0, ge=0)
+    """Attempts and meta-learners wait so long for a database that is away, before they fail."""
+
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between the dispatcher's looks at the queue."""
     lease_s: float = Field(default=30.0, gt=0)

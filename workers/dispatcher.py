@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from service import attempts, clock, cluster
 from service.attempts import Claim, Failure, Fence
 from service.db import dispatch_queries, job_queries
+from service.db.locks import Lock, take_turns
 from service.db.session import Database
 from service.settings import Settings
 from service.spec import JobSpec, read_stored
@@ -160,6 +161,7 @@ class Dispatcher:
 
     def _admit(self, session: Session, view: View) -> Claim | None:
         """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
+        take_turns(session, Lock.ADMISSION)
         reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
         return attempts.claim_next(
             session,

@@ -11,7 +11,7 @@ from service.db.models.families import Alias, AliasChange, Family, WarpVersion
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.ledger import Contribution, JobSum
 from service.db.models.records import Checkpoint, Event, MetricPoint
-from service.db.models.system import IdempotencyKey, Snapshot
+from service.db.models.system import IdempotencyKey, Receipt, Snapshot
 
 __all__ = [
     "Alias",
@@ -31,6 +31,7 @@ __all__ = [
     "JobSum",
     "Json",
     "MetricPoint",
+    "Receipt",
     "Snapshot",
     "Transition",
     "UtcDateTime",
