@@ -9,7 +9,7 @@ before the commit), so its work must have no effect outside the session; but it 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
@@ -19,6 +19,9 @@ from sqlalchemy.orm import Session
 from service.db import receipts
 from service.db.outages import patiently
 from service.db.receipts import Receipt
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 T = TypeVar("T")
 
@@ -113,10 +116,31 @@ def _begin_sqlite(connection: Any) -> None:
 def upgrade(url: str) -> None:
     """Brings the database to the newest schema by the migrations; makes it where it is new."""
     from alembic import command
-    from alembic.config import Config
 
     _make_folder(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    config = _migrations()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def version(database: Database) -> str | None:
+    """The schema that the database has; None where it has none of this service."""
+    from alembic.migration import MigrationContext
+
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str:
+    """The newest schema that this program knows."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_migrations()).get_current_head() or ""
+
+
+def _migrations() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    return config
