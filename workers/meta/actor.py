@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 EXCHANGES = 4
 FINALIZES = 64
+HEAD = "node:__internal_head__"
+"""What Ray's head alone has, once: on a cluster only the head holds the service's secrets, and no training worker."""
 DATABASE_WAIT_S = 5.0
 DATABASE_PATIENCE_S = 60.0
 """Less than callers wait for an answer (`workers.meta.client.PATIENCE_S`)."""
@@ -39,6 +41,7 @@ class FamilyLearner:
     """See `Learner`: the same methods, with the same promises."""
 
     def __init__(self, settings: Settings, family_id: int) -> None:
+        settings = settings.with_secrets()
         self._learner = _when_database_is_there(
             lambda: Learner(Database(settings.database), Storage(settings.storage), settings, family_id)
         )
@@ -67,10 +70,11 @@ def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
         get_if_exists=True,
         lifetime="detached",
         num_cpus=0,
+        resources={HEAD: 0.001},
         max_restarts=-1,
         max_task_retries=-1,
     )
-    return cast(LearnerHandle, actor.remote(settings, family_id))
+    return cast(LearnerHandle, actor.remote(settings.without_secrets(), family_id))
 
 
 def end_learner(settings: Settings, family_id: int) -> None:
