@@ -38,6 +38,11 @@ class Stored:
     size: int
 
 
+def is_path(path: str) -> bool:
+    """Whether a file of a storage could have this path."""
+    return _PATH.fullmatch(path) is not None
+
+
 class CorruptFile(OSError):
     """A stored file is not what its name says."""
 
@@ -94,13 +99,23 @@ class Storage:
         """Bytes of a stored file. Raises FileNotFoundError."""
         return int(self._fs.size(self._full(path)))
 
+    def files(self) -> list[tuple[str, int]]:
+        """Path and size of every file that is there now, in order of path."""
+        self._fs.invalidate_cache()
+        try:
+            found: dict[str, dict[str, Any]] = self._fs.find(self._root, detail=True)
+        except FileNotFoundError:
+            return []
+        beside = {name.removeprefix(f"{self._root}/"): int(info["size"]) for name, info in found.items()}
+        return sorted((path, size) for path, size in beside.items() if is_path(path))
+
     def delete(self, path: str) -> None:
         """Removes a file; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._full(path))
 
     def _full(self, path: str) -> str:
-        if not _PATH.fullmatch(path):
+        if not is_path(path):
             raise ValueError(f"{path!r} is not a path of the storage")
         return f"{self._root}/{path}"
 

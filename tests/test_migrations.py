@@ -72,8 +72,8 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(database: Database, 
     versions = tmp_path / "versions"
     versions.mkdir()
     head = ScriptDirectory(str(root / "migrations")).get_current_head()
-    (versions / "broken.py").write_text(
-        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = 'broken', '{head}'\n"
+    (versions / "9999_broken.py").write_text(
+        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '9999', '{head}'\n"
         "def upgrade():\n    op.create_table('half', sa.Column('id', sa.Integer()))\n    raise RuntimeError('broken')\n"
     )
     broken = config(root, database.url)

@@ -23,6 +23,7 @@ from sqlalchemy.orm import Session
 from service import attempts, clock, cluster, quotas
 from service.attempts import Claim, Failure, Fence
 from service.db import dispatch_queries, family_queries, job_queries, start_queries
+from service.db.locks import Lock, take_turns
 from service.db.session import Database
 from service.limits import Limits
 from service.settings import Settings
@@ -161,6 +162,7 @@ class Dispatcher:
 
     def _admit(self, session: Session, view: View) -> Claim | None:
         """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
+        take_turns(session, Lock.ADMISSION)
         reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
         now = clock.now()
         return attempts.claim_next(

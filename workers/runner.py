@@ -14,10 +14,13 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from service.attempts import Fence, LostLease
+from service.db.outages import patiently
 from service.settings import Settings
 from workers import checkpoints
 from workers.book import Book
@@ -30,6 +33,8 @@ from workers.ray_connection import connect
 from workers.recorder import Recorder
 from workers.reporting import Outcome
 from workers.waiting import Ran, wait_for_attempts
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +59,8 @@ class Runner:
         """The exit code."""
         self._recorder.start()
         try:
-            self._book.finish(self._attempt())
+            ending = self._attempt()
+            self._patiently(lambda: self._book.finish(ending))
         except LostLease as error:
             log.warning("%s", error)
             return LOST
@@ -66,7 +72,7 @@ class Runner:
     def _attempt(self) -> Outcome | Cause:
         """How it ended; everything that was told is written then."""
         try:
-            plan = load(self._memory, self._fence)
+            plan = self._patiently(lambda: load(self._memory, self._fence))
             if (early := self._recorder.asked) is not None:
                 return Outcome(_start_step(plan), 0.0, stopped=early)
             self._fit(plan)
@@ -77,13 +83,17 @@ class Runner:
             log.exception("the attempt failed")
             failure = classify(error)
         try:
-            words = self._recorder.drain()
+            words = self._patiently(self._recorder.drain)
         except LostLease:
             raise
         except Exception as error:
             log.exception("what the attempt told could not be recorded")
             return classify(error)
         return self._ending(words, failure)
+
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """What the attempt cannot go on without waits for a database that is away; beats are tried again anyway."""
+        return patiently(work, self._memory.settings.database_patience_s)
 
     def _fit(self, plan: Plan) -> None:
         settings = self._memory.settings
@@ -92,7 +102,7 @@ class Runner:
         with tempfile.TemporaryDirectory(prefix="wa-fit-", ignore_cleanup_errors=True) as folder:
             fit = fit_for(plan, settings.ray_namespace, Path(folder))
             self._recorder.listen(fit.source)
-            self._book.begin(plan, _start_step(plan))
+            self._patiently(lambda: self._book.begin(plan, _start_step(plan)))
             fit.run()
         self.leaves_no_trace = isinstance(fit, InProcess)
 

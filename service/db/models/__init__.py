@@ -13,7 +13,7 @@ from service.db.models.keys import ApiKey, AuditRecord, Project
 from service.db.models.ledger import Contribution, JobSum
 from service.db.models.records import Checkpoint, Event, MetricPoint
 from service.db.models.starts import StartContribution, StartVersion
-from service.db.models.system import IdempotencyKey, Snapshot
+from service.db.models.system import IdempotencyKey, Receipt, Snapshot
 
 __all__ = [
     "Alias",
@@ -36,6 +36,7 @@ __all__ = [
     "Json",
     "MetricPoint",
     "Project",
+    "Receipt",
     "Snapshot",
     "StartContribution",
     "StartVersion",
