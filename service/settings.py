@@ -41,6 +41,10 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""
+    queue_patience_s: float = Field(default=60.0, ge=0)
+    """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
+    fair_share_half_life_s: float = Field(default=3600.0, gt=0)
+    """What a project used of the cluster so long ago counts half where its turn is decided."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
     learner_idle_s: float = Field(default=600.0, gt=0)

@@ -3,8 +3,8 @@
 Invariants:
 - The database is the truth. What is held here (which programs run) can be lost: a new dispatcher reads it again, adopts
   attempts whose program lives, and lets the lease decide about the rest.
-- Admission happens at the claim, in its transaction, against what living attempts reserve; a job that does not fit now
-  stays where it is and blocks none behind it.
+- Admission happens at the claim, in its transaction, against what living attempts reserve (workers/line.py); a job that
+  does not fit now stays where it is and blocks none behind it.
 - An attempt is declared lost only through `attempts.release_lost`, whose fence makes a late writer harmless.
 - Nothing here calls Ray: the pool (workers/cluster.py) does, in a thread of its own.
 """
@@ -20,16 +20,17 @@ from dataclasses import asdict, dataclass, field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster
+from service import attempts, clock, cluster, queue
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, job_queries
+from service.db import job_queries
 from service.db.session import Database
 from service.settings import Settings
-from service.spec import JobSpec, read_stored
+from service.spec import read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Launch, Launcher, LaunchError
-from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now, may_warm
+from workers.line import Line, need_of
+from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, may_warm
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ SURVEY_S = 1.0
 class _Queue:
     """What was known when the queue was last tried in vain; None: it has to be tried."""
 
-    seen: tuple[int, str | None] | None = None
+    seen: int | None = None
     view: View | None = None
     at: float = 0.0
 
@@ -56,9 +57,13 @@ class Dispatcher:
     _running: dict[str, Fence] = field(default_factory=dict, init=False)
     """By submission id: attempts whose program this launcher watches."""
     _queue: _Queue = field(default_factory=_Queue, init=False)
+    _line: Line = field(init=False)
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._line = Line(self.settings)
 
     @property
     def running(self) -> list[Fence]:
@@ -147,27 +152,15 @@ class Dispatcher:
         view = self.pool.view()
         if not view.connected:
             return None
-        now = clock.now()
         with self.database.read() as session:
-            waiting = dispatch_queries.waiting(session, now)
-        tried = self._queue.seen == waiting and self._queue.view == view
-        if waiting[0] == 0 or (tried and time.monotonic() - self._queue.at < SURVEY_S):
+            change = queue.newest_change(session)
+        tried = self._queue.seen == change and self._queue.view == view
+        if change is None or (tried and time.monotonic() - self._queue.at < SURVEY_S):
             return None
-        claim = self.database.write(lambda session: self._admit(session, view))
+        claim = self.database.write(lambda session: self._line.claim(session, view, self.launcher.name))
         if claim is None:
-            self._queue = _Queue(waiting, view, time.monotonic())
+            self._queue = _Queue(change, view, time.monotonic())
         return claim
-
-    def _admit(self, session: Session, view: View) -> Claim | None:
-        """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
-        reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
-        return attempts.claim_next(
-            session,
-            now=clock.now(),
-            lease_s=self.settings.lease_s,
-            launcher=self.launcher.name,
-            fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
-        )
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)
@@ -191,27 +184,22 @@ class Dispatcher:
         view = self.pool.view()
         self._want_learners()
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self._may_warm = may_warm((job.progress_step for job in jobs), time.monotonic() - self._launched)
-        reserved = [Need.of(read_stored(job.spec).resources) for job in jobs]
-        snapshot = snapshot_of(view, reserved)
+            holders = queue.holders(session)
+        self._may_warm = may_warm((each.progress_step for each in holders), time.monotonic() - self._launched)
+        snapshot = snapshot_of(view, [need_of(each) for each in holders])
+        data = snapshot.model_dump(mode="json") | {"waiting": self._line.told()}
 
-        def fits_ever(spec: JobSpec) -> bool:
-            return snapshot.shortage(spec.resources) is None
+        def write(session: Session) -> None:
+            cluster.write_snapshot(session, self.name, data, clock.now())
+            if view.connected:
+                self._line.look(session, view, snapshot)
 
-        self.database.write(
-            lambda session: cluster.write_snapshot(session, self.name, snapshot.model_dump(mode="json"), clock.now())
-        )
-        if view.connected:
-            with self.database.read() as session:
-                waits = bool(job_queries.queued(session))
-            if waits:
-                self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
+        self.database.write(write)
 
     def _want_learners(self) -> None:
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self.pool.want_learners(frozenset(job.family_id for job in jobs if read_stored(job.spec).contributes))
+            holders = queue.holders(session)
+        self.pool.want_learners(frozenset(each.family_id for each in holders if read_stored(each.spec).contributes))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

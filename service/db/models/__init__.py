@@ -8,9 +8,11 @@ from service.db.models.base import Base, Json, UtcDateTime
 from service.db.models.blobs import Blob, BlobPiece
 from service.db.models.datasets import Dataset
 from service.db.models.families import Alias, AliasChange, Family, WarpVersion
+from service.db.models.garbage import CondemnedFile
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.ledger import Contribution, JobSum
-from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.queue import ProjectUsage
+from service.db.models.records import Checkpoint, Event, LogChunk, MetricPoint
 from service.db.models.system import IdempotencyKey, Snapshot
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Blob",
     "BlobPiece",
     "Checkpoint",
+    "CondemnedFile",
     "Contribution",
     "Dataset",
     "Event",
@@ -30,7 +33,9 @@ __all__ = [
     "JobLabel",
     "JobSum",
     "Json",
+    "LogChunk",
     "MetricPoint",
+    "ProjectUsage",
     "Snapshot",
     "Transition",
     "UtcDateTime",
