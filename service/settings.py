@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """What a project used of the cluster so long ago counts half where its turn is decided."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
+    max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
+    """Of what an attempt prints more than this, the newest is kept."""
     learner_idle_s: float = Field(default=600.0, gt=0)
     """A family's meta-learner with nothing to do for this long is ended; it comes back from the database."""
     max_axis: int = Field(default=512, ge=1)

@@ -22,6 +22,7 @@ from service.storage import Stored
 from workers.failures import Cause
 from workers.loading import Memory
 from workers.mailbox import Note
+from workers.output import Output, Printed
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
 
@@ -35,8 +36,9 @@ Upload = Future[tuple[Stored, Stored | None]]
 class Book:
     """The records of one attempt. Used by one thread at a time."""
 
-    def __init__(self, memory: Memory, fence: Fence) -> None:
-        self._memory, self._fence = memory, fence
+    def __init__(self, memory: Memory, fence: Fence, output: Output | None = None) -> None:
+        """`output`: what this process prints, where it can be read."""
+        self._memory, self._fence, self._output = memory, fence, output
         self._model: dict[str, Any] | None = None
         self._progress: Progress | None = None
         self._deadline: float | None = None
@@ -68,8 +70,16 @@ class Book:
 
     def beat(self) -> Stop | None:
         """Records what was taken, renews the lease, and reads what the user wants."""
-        stored = self._stored()
-        stop = self._memory.database.write(lambda session: self._write(session, self._notes, stored))
+        stored, printed = self._stored(), self._output.peek() if self._output else None
+
+        def work(session: Session) -> Stop | None:
+            stop = self._write(session, self._notes, stored)
+            self._keep(session, printed)
+            return stop
+
+        stop = self._memory.database.write(work)
+        if self._output and printed:
+            self._output.advance(printed)
         self._notes = []
         for _ in stored:
             self._uploads.popleft()
@@ -88,11 +98,24 @@ class Book:
             upload.result()
 
     def finish(self, ending: Outcome | Cause) -> None:
-        """The attempt's last word."""
-        self._memory.database.write(lambda session: self._finish(session, ending))
+        """The attempt's last word, and with it the last that it printed: a log is whole when its job has ended."""
+        printed = self._output.peek(last=True) if self._output else None
+
+        def work(session: Session) -> None:
+            self._keep(session, printed)
+            self._finish(session, ending)
+
+        self._memory.database.write(work)
+
+    def _keep(self, session: Session, printed: Printed | None) -> None:
+        if printed is not None:
+            most = self._memory.settings.max_log_bytes
+            attempts.add_log(session, self._fence, printed.start, printed.data, most=most)
 
     def close(self) -> None:
         self._uploader.shutdown(cancel_futures=True)
+        if self._output is not None:
+            self._output.close()
 
     def _store(self, saved: Saved) -> tuple[Stored, Stored | None]:
         storage = self._memory.storage

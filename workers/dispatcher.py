@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster, queue
+from service import attempts, clock, cluster, logs, queue
 from service.attempts import Claim, Failure, Fence
 from service.db import job_queries
 from service.db.session import Database
@@ -203,10 +203,13 @@ class Dispatcher:
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""
-        now = clock.now()
-        state = self.database.write(
-            lambda session: attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
-        )
+        now, folder, most = clock.now(), self.settings.data_dir / "logs", self.settings.max_log_bytes
+
+        def work(session: Session) -> JobState:
+            logs.keep_rest(session, folder, fence.job_id, fence.attempt, most=most)
+            return attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
+
+        state = self.database.write(work)
         self._queue.seen = None
         return state
 

@@ -20,6 +20,7 @@ from service.attempts.endings import Outcome, backoff_s, finish, release_lost
 from service.attempts.fence import Category, Failure, Fence, Intent, LostLease
 from service.attempts.reports import (
     add_event,
+    add_log,
     add_metrics,
     add_warp,
     heartbeat,
@@ -39,6 +40,7 @@ __all__ = [
     "LostLease",
     "Outcome",
     "add_event",
+    "add_log",
     "add_metrics",
     "add_warp",
     "backoff_s",
