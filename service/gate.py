@@ -27,8 +27,10 @@ def change_state(
         job.token += 1
         job.lease_until = None
         job.eta_s = None
-    if target is not JobState.QUEUED:
-        job.pending_reason = None
+    if target is JobState.QUEUED:
+        job.queued_at = now
+    else:
+        job.pending_reason = job.stuck_since = job.due_since = None
     if target is JobState.PAUSED or target.is_terminal:
         job.intent = job.not_before = None
     if target.is_terminal:

@@ -73,8 +73,24 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""
+    queue_patience_s: float = Field(default=60.0, ge=0)
+    """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
+    fair_share_half_life_s: float = Field(default=3600.0, gt=0)
+    """What a project used of the cluster so long ago counts half where its turn is decided."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
+    max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
+    """Of what an attempt prints more than this, the newest is kept."""
+    checkpoints_keep_every: int = Field(default=1, ge=0)
+    """Beside its best and its last, every so many of a job's checkpoints are kept; 0: no others."""
+    keep_logs_days: float = Field(default=30, ge=0)
+    """Days after a job's end; 0: for ever."""
+    keep_events_days: float = Field(default=0, ge=0)
+    keep_metrics_days: float = Field(default=0, ge=0)
+    gc_every_s: float = Field(default=3600.0, gt=0)
+    """Between two looks for what is to be kept no more."""
+    gc_grace_s: float = Field(default=86_400.0, ge=0)
+    """A file that nothing names is removed after so long: longer than any upload or download takes."""
     learner_idle_s: float = Field(default=600.0, gt=0)
     """A family's meta-learner with nothing to do for this long is ended; it comes back from the database."""
     max_axis: int = Field(default=512, ge=1)

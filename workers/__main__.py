@@ -9,8 +9,10 @@ from functools import partial
 
 from service.db.session import Database
 from service.settings import SECRETS, Settings
+from service.storage import Storage
 from workers.cluster import RayPool
 from workers.dispatcher import Dispatcher
+from workers.housekeeping import keep_house
 from workers.launchers import Launcher, ProcessLauncher
 from workers.meta.actor import end_learner, ensure_learner
 from workers.ray_jobs import RayJobsLauncher
@@ -57,9 +59,11 @@ def main() -> int:
 
     listen()
     database = Database(settings.database)
+    house = keep_house(database, Storage(settings.storage), settings, stop)
     pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
+    house.join(timeout=5)
     database.dispose()
     return 0
 

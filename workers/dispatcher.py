@@ -3,8 +3,8 @@
 Invariants:
 - The database is the truth. What is held here (which programs run) can be lost: a new dispatcher reads it again, adopts
   attempts whose program lives, and lets the lease decide about the rest.
-- Admission happens at the claim, in its transaction, against what living attempts reserve; a job that does not fit now
-  stays where it is and blocks none behind it.
+- Admission happens at the claim, in its transaction, against what living attempts reserve (workers/line.py); a job that
+  does not fit now stays where it is and blocks none behind it.
 - An attempt is declared lost only through `attempts.release_lost`, whose fence makes a late writer harmless.
 - Nothing here calls Ray: the pool (workers/cluster.py) does, in a thread of its own.
 """
@@ -20,18 +20,19 @@ from dataclasses import asdict, dataclass, field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster, quotas
+from service import attempts, clock, cluster, logs, queue, quotas
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, family_queries, job_queries, start_queries
+from service.db import family_queries, job_queries, start_queries
 from service.db.locks import Lock, take_turns
 from service.db.session import Database
 from service.limits import Limits
 from service.settings import Settings
-from service.spec import JobSpec, read_stored
+from service.spec import read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Launch, Launcher, LaunchError
-from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now, may_warm
+from workers.line import Line, need_of
+from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, may_warm
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ SURVEY_S = 1.0
 class _Queue:
     """What was known when the queue was last tried in vain; None: it has to be tried."""
 
-    seen: tuple[int, str | None] | None = None
+    seen: int | None = None
     view: View | None = None
     at: float = 0.0
 
@@ -58,9 +59,13 @@ class Dispatcher:
     _running: dict[str, Fence] = field(default_factory=dict, init=False)
     """By submission id: attempts whose program this launcher watches."""
     _queue: _Queue = field(default_factory=_Queue, init=False)
+    _line: Line = field(init=False)
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._line = Line(self.settings)
 
     @property
     def running(self) -> list[Fence]:
@@ -149,30 +154,21 @@ class Dispatcher:
         view = self.pool.view()
         if not view.connected:
             return None
-        now = clock.now()
         with self.database.read() as session:
-            waiting = dispatch_queries.waiting(session, now)
-        tried = self._queue.seen == waiting and self._queue.view == view
-        if waiting[0] == 0 or (tried and time.monotonic() - self._queue.at < SURVEY_S):
+            change = queue.newest_change(session)
+        tried = self._queue.seen == change and self._queue.view == view
+        if change is None or (tried and time.monotonic() - self._queue.at < SURVEY_S):
             return None
         claim = self.database.write(lambda session: self._admit(session, view))
         if claim is None:
-            self._queue = _Queue(waiting, view, time.monotonic())
+            self._queue = _Queue(change, view, time.monotonic())
         return claim
 
     def _admit(self, session: Session, view: View) -> Claim | None:
-        """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
+        """In one transaction, one dispatcher after the other: what is reserved, and the claim of who fits beside it."""
         take_turns(session, Lock.ADMISSION)
-        reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
-        now = clock.now()
-        return attempts.claim_next(
-            session,
-            now=now,
-            lease_s=self.settings.lease_s,
-            launcher=self.launcher.name,
-            fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
-            may_start=quotas.admission(session, Limits.of(self.settings), now),
-        )
+        may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
+        return self._line.claim(session, view, self.launcher.name, may_start)
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)
@@ -196,37 +192,35 @@ class Dispatcher:
         view = self.pool.view()
         self._want_learners()
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self._may_warm = may_warm((job.progress_step for job in jobs), time.monotonic() - self._launched)
-        reserved = [Need.of(read_stored(job.spec).resources) for job in jobs]
-        snapshot = snapshot_of(view, reserved)
+            holders = queue.holders(session)
+        self._may_warm = may_warm((each.progress_step for each in holders), time.monotonic() - self._launched)
+        snapshot = snapshot_of(view, [need_of(each) for each in holders])
+        data = snapshot.model_dump(mode="json") | {"waiting": self._line.told()}
 
-        def fits_ever(spec: JobSpec) -> bool:
-            return snapshot.shortage(spec.resources) is None
+        def write(session: Session) -> None:
+            cluster.write_snapshot(session, self.name, data, clock.now())
+            if view.connected:
+                self._line.look(session, view, snapshot)
 
-        self.database.write(
-            lambda session: cluster.write_snapshot(session, self.name, snapshot.model_dump(mode="json"), clock.now())
-        )
-        if view.connected:
-            with self.database.read() as session:
-                waits = bool(job_queries.queued(session))
-            if waits:
-                self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
+        self.database.write(write)
 
     def _want_learners(self) -> None:
         """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""
         with self.database.read() as session:
-            jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
+            holders, guarded = queue.holders(session), family_queries.guarded(session)
             waiting = start_queries.families_waiting(session)
-        wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
+        wanted = (each.family_id for each in holders if each.family_id in guarded or read_stored(each.spec).contributes)
         self.pool.want_learners(frozenset((*wanted, *waiting)))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""
-        now = clock.now()
-        state = self.database.write(
-            lambda session: attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
-        )
+        now, folder, most = clock.now(), self.settings.data_dir / "logs", self.settings.max_log_bytes
+
+        def work(session: Session) -> JobState:
+            logs.keep_rest(session, folder, fence.job_id, fence.attempt, most=most)
+            return attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
+
+        state = self.database.write(work)
         self._queue.seen = None
         return state
 

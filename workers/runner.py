@@ -28,6 +28,7 @@ from workers.failures import Cause, WorkersLostError, classify
 from workers.fitting import InProcess, fit_for, last_word
 from workers.loading import Memory, load
 from workers.mailbox import Ended, Failed, Inbox
+from workers.output import Output
 from workers.plan import Plan
 from workers.ray_connection import connect
 from workers.recorder import Recorder
@@ -44,9 +45,10 @@ RECORDED, LOST = 0, 1
 class Runner:
     """One attempt, from its row to its outcome."""
 
-    def __init__(self, memory: Memory, fence: Fence) -> None:
+    def __init__(self, memory: Memory, fence: Fence, output: Output | None = None) -> None:
+        """`output`: what this process prints, which is kept with the job."""
         self._memory, self._fence = memory, fence
-        self._book = Book(memory, fence)
+        self._book = Book(memory, fence, output)
         self._recorder = Recorder(self._book, Inbox(), memory.settings.heartbeat_s)
         self.leaves_no_trace = False
         """Whether this process is as it was: the attempt ended as it should, and used no workers but itself."""
@@ -160,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_attempt(memory: Memory, fence: Fence) -> Ran:
-    runner = Runner(memory, fence)
+    runner = Runner(memory, fence, Output.of_this_process())
     _on_sigterm(runner)
     code = runner.run()
     return Ran(code, runner.leaves_no_trace)

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 
 from service import attempts, metrics
 from service.attempts import Fence, LostLease
-from service.db import job_queries
 from service.db.models import Attempt, Checkpoint, Event, Job, MetricPoint, Transition
 from service.states import JobState
 from service.storage import Stored
@@ -113,8 +112,7 @@ def test_priority_then_age(bench: Bench) -> None:
     assert [claim.job.id for claim in claims if claim] == [job.id for job in wanted]
 
 
-def test_what_does_not_fit_blocks_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_queries, "QUEUE_PAGE", 2)
+def test_what_does_not_fit_blocks_nobody(bench: Bench) -> None:
     for _ in range(5):
         bench.submit(priority=1, resources={"workers": 2})
     small = bench.submit()

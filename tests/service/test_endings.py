@@ -1,8 +1,9 @@
 """How attempts end: results, retries by category, waits, and jobs that could never start."""
 
 import pytest
+from sqlalchemy.orm import Session
 
-from service import attempts, cluster
+from service import attempts, cluster, queue
 from service.attempts import Failure, Fence
 from service.db.models import Attempt
 from service.states import JobState
@@ -96,7 +97,13 @@ def test_waits_are_bounded() -> None:
 
 
 def unschedulable(bench: Bench, at: float, *, fits: bool = False) -> list[str]:
-    return bench.write(lambda session: attempts.fail_unschedulable(session, later(at), lambda _spec: fits))
+    def work(session: Session) -> list[str]:
+        why = queue.Reason("too_large", "needs 3 workers, the cluster has room for 2")
+        stuck = {} if fits else {each.lane: why for each in queue.heads(session)}
+        queue.mark_stuck(session, stuck, later(at))
+        return queue.fail_overdue(session, stuck, later(at))
+
+    return bench.write(work)
 
 
 def test_what_never_fits_fails_after_its_time(bench: Bench) -> None:
@@ -106,7 +113,8 @@ def test_what_never_fits_fails_after_its_time(bench: Bench) -> None:
     patient = bench.submit(resources={"workers": 3}, queue_timeout_s=None).id
     first = bench.job(impatient).pending_reason
     assert first is not None
-    bench.write(lambda session: setattr(session.merge(bench.job(impatient)), "pending_reason", None))
+    assert unschedulable(bench, 0, fits=True) == []
+    assert bench.job(impatient).pending_reason is None
     assert unschedulable(bench, 0) == []
     assert unschedulable(bench, 59) == []
     seen = bench.job(impatient).pending_reason
