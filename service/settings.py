@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""
+    stall_s: float = Field(default=900.0, gt=0)
+    """An attempt whose step counter stands still for so long is ended and tried again."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
     learner_idle_s: float = Field(default=600.0, gt=0)

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -22,6 +23,7 @@ from service.storage import Stored
 from workers.failures import Cause
 from workers.loading import Memory
 from workers.mailbox import Note
+from workers.patience import when_there
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
 
@@ -47,7 +49,7 @@ class Book:
     def begin(self, plan: Plan, step: int) -> None:
         """The attempt trains from `step` on; its time limit counts from here."""
         self._model = dict(plan.model)
-        used = self._memory.database.write(lambda session: self._start(session, step))
+        used = when_there(lambda: self._memory.database.write(lambda session: self._start(session, step)))
         if plan.spec.timeout_s is not None:
             self._deadline = time.monotonic() + plan.spec.timeout_s - used
 
@@ -82,17 +84,24 @@ class Book:
         """Whether everything that was taken is written."""
         return not (self._uploads or self._notes)
 
-    def settle(self) -> None:
-        """Waits until the uploads under way are done; the next beat publishes them. Raises what kept one from it."""
-        for _, upload in self._uploads:
-            upload.result()
+    def settle(self, seconds: float) -> None:
+        """Waits, so long at most, until an upload is done; the next beat publishes it. Raises what kept it from it."""
+        if self._uploads:
+            _, upload = self._uploads[0]
+            with suppress(TimeoutError):
+                upload.result(seconds)
+
+    @property
+    def step(self) -> int | None:
+        """The last step that the loop told of; None: it has not begun."""
+        return self._progress.step if self._progress else None
 
     def finish(self, ending: Outcome | Cause) -> None:
-        """The attempt's last word."""
-        self._memory.database.write(lambda session: self._finish(session, ending))
+        """The attempt's last word. A database that is away is waited for: a trained job is not trained again for it."""
+        when_there(lambda: self._memory.database.write(lambda session: self._finish(session, ending)))
 
     def close(self) -> None:
-        self._uploader.shutdown(cancel_futures=True)
+        self._uploader.shutdown(wait=False, cancel_futures=True)
 
     def _store(self, saved: Saved) -> tuple[Stored, Stored | None]:
         storage = self._memory.storage

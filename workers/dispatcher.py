@@ -16,12 +16,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from service import attempts, clock, cluster
-from service.attempts import Claim, Failure, Fence
+from service.attempts import Claim, Failure, Fence, Living
 from service.db import dispatch_queries, job_queries
 from service.db.session import Database
 from service.settings import Settings
@@ -29,12 +30,15 @@ from service.spec import JobSpec, read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Launch, Launcher, LaunchError
-from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now, may_warm
+from workers.leases import LeaseWatch, Obedience
+from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, fits_now, may_warm
 
 log = logging.getLogger(__name__)
 
 SURVEY_S = 1.0
 """Between two snapshots of the cluster, and what goes with them."""
+OBEDIENCE_MARGIN_S = 5.0
+"""The runner ends a loop that does not hear by itself after the grace; one that does not even do that is ended here."""
 
 
 @dataclass
@@ -59,6 +63,12 @@ class Dispatcher:
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+    _leases: LeaseWatch = field(init=False)
+    _obedience: Obedience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._leases = LeaseWatch(self.settings.lease_s)
+        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S)
 
     @property
     def running(self) -> list[Fence]:
@@ -72,7 +82,6 @@ class Dispatcher:
         can take it back.
         """
         failures = 0
-        self._adopt_when_possible(stop)
         while not stop.is_set():
             listen()
             try:
@@ -80,34 +89,33 @@ class Dispatcher:
                 failures = 0
             except DBAPIError as error:
                 failures += 1
+                self._leases.forget()  # nobody could renew one
                 log.warning("the database does not work (try %d): %s", failures, error.orig)
             stop.wait(self.settings.poll_s if not failures else backoff(failures, 0.5, 10.0))
         self.close()
 
-    def _adopt_when_possible(self, stop: threading.Event) -> None:
-        failures = 0
-        while not stop.is_set():
-            try:
-                return self.adopt()
-            except DBAPIError as error:
-                failures += 1
-                log.warning("the database does not work (try %d): %s", failures, error.orig)
-                stop.wait(backoff(failures, 0.5, 10.0))
-        return None
-
     def adopt(self) -> None:
-        """Takes over the attempts of an earlier dispatcher: those whose program is gone are lost, the others go on."""
+        """Takes over the attempts that nobody here watches: those whose program is gone are lost, the others go on.
+
+        On start these are an earlier dispatcher's; later, those that another one left, or could not register.
+        """
         with self.database.read() as session:
             found = [live for live in attempts.live(session) if live.launcher == self.launcher.name]
         for live in found:
-            if self.launcher.adopt(_launch(live.fence), live.pid):
+            if live.submission_id in self._running:
+                continue
+            became = self.launcher.adopt(_launch(live.fence))
+            if became == "watched":
                 self._running[live.submission_id] = live.fence
                 log.info("found attempt %s running", live.submission_id)
-            else:
+            elif became == "gone":
                 self._release(live.fence, failure_of_exit(None, stopping=False))
+        self.launcher.sweep({live.submission_id for live in found})
 
     def step(self) -> None:
-        """One look at everything."""
+        """One look at everything; the first begins with what an earlier dispatcher left."""
+        if not self._surveyed:
+            self.adopt()
         self._collect()
         self._reconcile()
         while (claim := self._claim()) is not None:
@@ -125,23 +133,31 @@ class Dispatcher:
                 self._release(fence, failure_of_exit(ended.code, stopping=False))
 
     def _reconcile(self) -> None:
-        """Intents of jobs that no attempt could obey; attempts whose lease has run out."""
+        """Intents of jobs that no attempt could obey, or that theirs does not; attempts without a sign of life."""
         now = clock.now()
         with self.database.read() as session:
             idle = job_queries.idle_with_intent(session)
-            expired = job_queries.expired(session, now)
+            living = attempts.living(session)
         if idle:
             self.database.write(lambda session: attempts.obey_intents(session, now))
-        for job in expired:
-            self._expire(Fence(job.id, job.attempt, job.token))
+        for lost in self._leases.lost(living, now):
+            self._expire(lost)
+        for deaf in self._obedience.overdue(living):
+            log.warning("attempt %s does not stop: it is ended", _launch(deaf.fence).submission_id)
+            self._end(deaf.fence)
+            self._release(deaf.fence, NOT_STOPPED)
 
-    def _expire(self, fence: Fence) -> None:
+    def _expire(self, lost: Living) -> None:
         """Released first, under the condition that no heartbeat came in between, and only then killed."""
-        state = self._release(fence, LEASE_EXPIRED, if_expired=True)
+        state = self._release(lost.fence, LEASE_EXPIRED, unless_renewed=lost.lease_until)
         if not state.has_attempt:
-            log.warning("attempt %s has lost its lease", _launch(fence).submission_id)
-            self._running.pop(_launch(fence).submission_id, None)
-            self.launcher.stop(_launch(fence).submission_id, grace_s=0.0)
+            log.warning("attempt %s has lost its lease", _launch(lost.fence).submission_id)
+            self._end(lost.fence)
+
+    def _end(self, fence: Fence) -> None:
+        submission_id = _launch(fence).submission_id
+        self._running.pop(submission_id, None)
+        self.launcher.stop(submission_id, grace_s=0.0)
 
     def _claim(self) -> Claim | None:
         view = self.pool.view()
@@ -186,8 +202,9 @@ class Dispatcher:
         self._want_learners()
 
     def _survey(self) -> None:
-        """What is looked at less often: the snapshot, meta-learners, jobs that can never start."""
+        """What is looked at less often: programs without a watch, the snapshot, meta-learners, hopeless jobs."""
         self._surveyed = time.monotonic()
+        self.adopt()
         view = self.pool.view()
         self._want_learners()
         with self.database.read() as session:
@@ -213,11 +230,13 @@ class Dispatcher:
             jobs = job_queries.with_attempt(session)
         self.pool.want_learners(frozenset(job.family_id for job in jobs if read_stored(job.spec).contributes))
 
-    def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
+    def _release(self, fence: Fence, failure: Failure, *, unless_renewed: datetime | None = None) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""
         now = clock.now()
         state = self.database.write(
-            lambda session: attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
+            lambda session: attempts.release_lost(
+                session, fence, now=now, failure=failure, unless_renewed=unless_renewed
+            )
         )
         self._queue.seen = None
         return state

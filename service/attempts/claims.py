@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from service import cluster, gate
 from service.attempts.fence import Failure, Fence, owned, row_of
-from service.db import job_queries
+from service.db import dispatch_queries, job_queries
 from service.db.models import Attempt, Job
 from service.resolve import Resolved
 from service.spec import JobSpec, read_stored
@@ -24,6 +24,16 @@ class Claim:
     spec: JobSpec
     resolved: Resolved
     submission_id: str
+
+
+@dataclass(frozen=True)
+class Living:
+    """An attempt that owns its job: whether it gives signs of life, and whether it is to stop."""
+
+    fence: Fence
+    lease_until: datetime | None
+    """Renewed by each heartbeat."""
+    intent: str | None
 
 
 @dataclass(frozen=True)
@@ -92,9 +102,12 @@ def set_pid(session: Session, fence: Fence, pid: int) -> None:
     session.flush()
 
 
-def expired(session: Session, now: datetime) -> list[Fence]:
-    """Attempts whose lease has run out. End their processes, then `release_lost` them."""
-    return [Fence(job.id, job.attempt, job.token) for job in job_queries.expired(session, now)]
+def living(session: Session) -> list[Living]:
+    """All attempts that own a job, with what they are judged by many times a second."""
+    return [
+        Living(Fence(job, attempt, token), lease, intent)
+        for job, attempt, token, lease, intent in dispatch_queries.leases(session)
+    ]
 
 
 def live(session: Session) -> list[Live]:

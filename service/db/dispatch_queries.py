@@ -16,3 +16,11 @@ def waiting(session: Session, now: datetime) -> tuple[int, str | None]:
     )
     count, newest = session.execute(statement).one()
     return count, newest
+
+
+def leases(session: Session) -> list[tuple[str, int, int, datetime | None, str | None]]:
+    """(job, attempt, token, lease, intent) of all attempts that own a job."""
+    columns = (Job.id, Job.attempt, Job.token, Job.lease_until, Job.intent)
+    with_attempt = [state for state in JobState if state.has_attempt]
+    rows = session.execute(select(*columns).where(Job.state.in_(with_attempt)).order_by(Job.id))
+    return [(job, attempt, token, lease, intent) for job, attempt, token, lease, intent in rows]

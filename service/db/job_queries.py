@@ -85,11 +85,6 @@ def with_attempt(session: Session) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id)).all()
 
 
-def expired(session: Session, now: datetime) -> Sequence[Job]:
-    statement = select(Job).where(Job.state.in_(_WITH_ATTEMPT), Job.lease_until < now).order_by(Job.id)
-    return session.scalars(statement).all()
-
-
 def idle_with_intent(session: Session) -> Sequence[str]:
     """Jobs that are to be cancelled or paused and have no attempt that could obey."""
     idle = [JobState.QUEUED, JobState.PAUSED, JobState.RECOVERING]
