@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit lock clean runtime dev
+.PHONY: help demo serve test lint test-unit chaos lock clean runtime dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ lint: dev ## set up, then ruff, mypy and the import fences
 
 test-unit: dev ## the tests that need no Ray and take no ten seconds
 	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
+
+chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """Seconds between the dispatcher's looks at the queue."""
     lease_s: float = Field(default=30.0, gt=0)
     """An attempt whose heartbeat is older than this has lost its lease."""
+    start_s: float = Field(default=120.0, gt=0)
+    """What an attempt has, beside that, for its first heartbeat: its program and its data are loaded first."""
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""

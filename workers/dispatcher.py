@@ -67,7 +67,7 @@ class Dispatcher:
     _obedience: Obedience = field(init=False)
 
     def __post_init__(self) -> None:
-        self._leases = LeaseWatch(self.settings.lease_s)
+        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s)
         self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S)
 
     @property
@@ -180,7 +180,7 @@ class Dispatcher:
         return attempts.claim_next(
             session,
             now=clock.now(),
-            lease_s=self.settings.lease_s,
+            lease_s=self.settings.start_s,
             launcher=self.launcher.name,
             fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
         )

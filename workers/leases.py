@@ -18,6 +18,8 @@ SECOND_LOOK_S = 5.0
 @dataclass
 class LeaseWatch:
     lease_s: float
+    start_s: float
+    """Before the attempt runs: its program is still being loaded."""
     clock: Callable[[], float] = time.monotonic
     _seen: dict[Fence, tuple[datetime | None, float]] = field(default_factory=dict, init=False)
     """By attempt: its lease, and since when it says the same."""
@@ -30,8 +32,9 @@ class LeaseWatch:
             lease, since = before.get(each.fence, (each.lease_until, at))
             since = since if lease == each.lease_until else at
             self._seen[each.fence] = (each.lease_until, since)
+            length = self.start_s if each.starts else self.lease_s
             over = each.lease_until is None or each.lease_until < now
-            patience = min(SECOND_LOOK_S, self.lease_s) if over else self.lease_s
+            patience = min(SECOND_LOOK_S, length) if over else length
             if at - since >= patience:
                 found.append(each)
         return found

@@ -34,6 +34,8 @@ class Living:
     lease_until: datetime | None
     """Renewed by each heartbeat."""
     intent: str | None
+    starts: bool = False
+    """Whether it does not run yet."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,8 @@ def set_pid(session: Session, fence: Fence, pid: int) -> None:
 def living(session: Session) -> list[Living]:
     """All attempts that own a job, with what they are judged by many times a second."""
     return [
-        Living(Fence(job, attempt, token), lease, intent)
-        for job, attempt, token, lease, intent in dispatch_queries.leases(session)
+        Living(Fence(job, attempt, token), lease, intent, state == JobState.STARTING)
+        for job, attempt, token, lease, intent, state in dispatch_queries.leases(session)
     ]
 
 

@@ -18,9 +18,9 @@ def waiting(session: Session, now: datetime) -> tuple[int, str | None]:
     return count, newest
 
 
-def leases(session: Session) -> list[tuple[str, int, int, datetime | None, str | None]]:
-    """(job, attempt, token, lease, intent) of all attempts that own a job."""
-    columns = (Job.id, Job.attempt, Job.token, Job.lease_until, Job.intent)
+def leases(session: Session) -> list[tuple[str, int, int, datetime | None, str | None, str]]:
+    """(job, attempt, token, lease, intent, state) of all attempts that own a job."""
+    columns = (Job.id, Job.attempt, Job.token, Job.lease_until, Job.intent, Job.state)
     with_attempt = [state for state in JobState if state.has_attempt]
     rows = session.execute(select(*columns).where(Job.state.in_(with_attempt)).order_by(Job.id))
-    return [(job, attempt, token, lease, intent) for job, attempt, token, lease, intent in rows]
+    return [(job, attempt, token, lease, intent, state) for job, attempt, token, lease, intent, state in rows]

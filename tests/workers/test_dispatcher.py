@@ -199,7 +199,7 @@ def test_the_attempts_own_word_stands(house: House) -> None:
 
 
 def test_a_silent_attempt_loses_its_lease_and_its_processes(house: House) -> None:
-    house.settings = house.settings.model_copy(update={"lease_s": 0.5})
+    house.settings = house.settings.model_copy(update={"lease_s": 0.5, "start_s": 1.0})
     job_id = house.submit()
     dispatcher = house.dispatcher("deaf")
     dispatcher.step()

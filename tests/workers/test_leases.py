@@ -24,7 +24,7 @@ def living(lease_s: float, intent: str | None = None) -> list[Living]:
 
 def test_a_lease_that_is_renewed_is_never_lost_whatever_the_time_of_day() -> None:
     clock = Clock()
-    watch = LeaseWatch(30, clock)
+    watch = LeaseWatch(30, 120, clock)
     for beat in range(50):
         clock.at += 2
         now = NOW + timedelta(hours=beat % 3 - 1)
@@ -33,7 +33,7 @@ def test_a_lease_that_is_renewed_is_never_lost_whatever_the_time_of_day() -> Non
 
 def test_one_that_is_not_renewed_is_lost_after_its_length_however_the_clock_was_set() -> None:
     clock = Clock()
-    watch = LeaseWatch(30, clock)
+    watch = LeaseWatch(30, 120, clock)
     early = NOW - timedelta(days=1)
     assert watch.lost(living(30), early) == []
     clock.at += 29
@@ -44,7 +44,7 @@ def test_one_that_is_not_renewed_is_lost_after_its_length_however_the_clock_was_
 
 def test_one_that_is_over_when_first_seen_gets_a_second_look() -> None:
     clock = Clock()
-    watch = LeaseWatch(30, clock)
+    watch = LeaseWatch(30, 120, clock)
     assert watch.lost(living(-600), NOW) == []
     clock.at += 5
     assert watch.lost(living(-600), NOW) == living(-600)
@@ -52,7 +52,7 @@ def test_one_that_is_over_when_first_seen_gets_a_second_look() -> None:
 
 def test_after_a_time_in_which_nobody_could_renew_it_is_seen_anew() -> None:
     clock = Clock()
-    watch = LeaseWatch(30, clock)
+    watch = LeaseWatch(30, 120, clock)
     watch.lost(living(30), NOW)
     clock.at += 100
     watch.forget()
@@ -68,3 +68,14 @@ def test_who_does_not_stop_within_the_grace_is_overdue() -> None:
     assert obedience.overdue(living(30, "cancel")) == living(30, "cancel")
     assert obedience.overdue(living(30)) == []
     assert obedience.overdue(living(30, "pause")) == []
+
+
+def test_one_that_still_starts_has_longer() -> None:
+    clock = Clock()
+    watch = LeaseWatch(30, 120, clock)
+    starting = [Living(FENCE, NOW + timedelta(seconds=120), None, starts=True)]
+    assert watch.lost(starting, NOW) == []
+    clock.at += 119
+    assert watch.lost(starting, NOW) == []
+    clock.at += 1
+    assert watch.lost(starting, NOW) == starting
