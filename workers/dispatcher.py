@@ -29,7 +29,7 @@ from service.settings import Settings
 from service.spec import JobSpec, read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
-from workers.launchers import Launch, Launcher, LaunchError
+from workers.launchers import Ended, Launch, Launcher, LaunchError
 from workers.leases import LeaseWatch, Obedience
 from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, fits_now, may_warm
 
@@ -59,6 +59,8 @@ class Dispatcher:
     name: str = field(default_factory=lambda: socket.gethostname()[:64])
     _running: dict[str, Fence] = field(default_factory=dict, init=False)
     """By submission id: attempts whose program this launcher watches."""
+    _ended: list[Ended] = field(default_factory=list, init=False)
+    """Programs whose end is not in the database yet."""
     _queue: _Queue = field(default_factory=_Queue, init=False)
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
@@ -125,12 +127,16 @@ class Dispatcher:
         self.launcher.tend(connected=self.pool.view().connected, may_start=self._may_warm)
 
     def _collect(self) -> None:
-        """Programs that have ended: what they did not say themselves is said here."""
-        for ended in self.launcher.ended():
-            fence = self._running.pop(ended.submission_id, None)
-            self._queue.seen = None
+        """Programs that have ended: what they did not say themselves is said here, and again where that failed."""
+        self._ended += self.launcher.ended()
+        while self._ended:
+            ended = self._ended[0]
+            fence = self._running.get(ended.submission_id)
             if fence is not None and ended.certain:
                 self._release(fence, failure_of_exit(ended.code, stopping=False))
+            self._running.pop(ended.submission_id, None)
+            self._queue.seen = None
+            del self._ended[0]
 
     def _reconcile(self) -> None:
         """Intents of jobs that no attempt could obey, or that theirs does not; attempts without a sign of life."""

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.chaos import endurance, plan, report
+from tests.chaos import endurance, load, plan, report
 from tests.chaos.campaign import Campaign, Result
 from tests.chaos.house import House
 
@@ -21,6 +21,7 @@ def main() -> int:
     parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
     parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of blows")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
+    parser.add_argument("--jobs", type=int, default=3, help="in each round")
     parser.add_argument("--soak", type=int, default=200, help="jobs through one service; 0: none")
     parser.add_argument("--burst", type=int, default=1000, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
@@ -38,12 +39,12 @@ def main() -> int:
 
 def run(options: argparse.Namespace, database: str, extra: dict[str, object]) -> Result:
     kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
-    rounds = plan.make(options.seed, options.rounds, kinds, jobs=3)
+    rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
     result = Result(database, options.seed)
     house = House(database).open()
     try:
         campaign = Campaign(house, result)
-        campaign.prepare(range(4), groups=True)
+        campaign.prepare(range(load.SHAPES), groups="worker" in kinds)
         give_up = time.monotonic() + 60 * options.minutes
         for each in rounds:
             began = time.monotonic()

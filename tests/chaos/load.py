@@ -5,18 +5,20 @@ from typing import Any
 BUDGET = 1000
 """No job is to fail for having been killed too often: that would be right, and would hide what is wrong."""
 
+SHAPES = 2
+
 Json = dict[str, Any]
 
 
 def job(number: int, *, group: bool = False, contributes: bool = True) -> Json:
     """Job descriptions repeat: `shape_of` names those that must have the same losses."""
-    shape = number % 4
+    shape = number % SHAPES
     return {
         "family": f"chaos-{number % 2}",
         "name": f"chaos-{number}",
         "dataset": {"builtin": "digits"},
         "task": "classification",
-        "model": {"arch": "mlp", "hidden": [16, 16] if shape < 2 else [24]},
+        "model": {"arch": "mlp", "hidden": [16, 16] if shape else [24]},
         "optimizer": {"warp": "none", "lr": 0.01, "learn": "covariance" if contributes else "none"},
         "training": {
             "steps": 300 if not group else 60,
@@ -33,4 +35,4 @@ def job(number: int, *, group: bool = False, contributes: bool = True) -> Json:
 
 
 def shape_of(number: int, *, group: bool = False) -> str:
-    return f"{'group' if group else 'alone'}-{number % 4}"
+    return f"{'group' if group else 'alone'}-{number % SHAPES}"
