@@ -144,17 +144,14 @@ class Campaign:
     def _say(self, plan: Round, job: str) -> None:
         """A user's word in the middle of it; a pause is taken back."""
         time.sleep(plan.word_after_s)
-        self.house.call("POST", f"/v1/jobs/{job}/{plan.word}")
-        if plan.word == "pause":
-            deadline = time.monotonic() + SETTLE_S / 2
-            while time.monotonic() < deadline:
-                state = self.house.call("GET", f"/v1/jobs/{job}").json()["state"]
-                if JobState(state).is_terminal:
-                    return
-                if state == JobState.PAUSED:
-                    self.house.call("POST", f"/v1/jobs/{job}/resume")
-                    return
-                time.sleep(0.3)
+        self.house.call("POST", f"/v1/jobs/{job}/{plan.word}", seconds=SETTLE_S)
+        while plan.word == "pause":
+            state = self.house.call("GET", f"/v1/jobs/{job}", seconds=SETTLE_S).json()["state"]
+            if state == JobState.PAUSED:
+                self.house.call("POST", f"/v1/jobs/{job}/resume", seconds=SETTLE_S)
+            if state == JobState.PAUSED or JobState(state).is_terminal:
+                return
+            time.sleep(0.3)
 
     def settle(self, jobs: Sequence[str]) -> None:
         """Until all of them have ended, and nothing works for them any more."""

@@ -155,12 +155,9 @@ class House:
     def kill_serve(self) -> None:
         """Kills the supervisor itself; the warden ends all else; a new one is started."""
         assert self.process is not None
-        warden = self.children("service.warden")
         self.process.kill()
         self.process.wait()
-        psutil.wait_procs(warden, timeout=90)
-        left = self.children()
-        assert not left, f"the warden left {left}"
+        until(lambda: not self.children(), "the warden ends everything", START_S)
         self.start()
 
     def close(self) -> list[str]:
