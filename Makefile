@@ -18,7 +18,7 @@ serve: runtime ## set up and start the service on this machine
 	@$(BIN)/warpadam serve
 
 test: lint ## set up, lint, types, import fences, and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: dev ## set up, then ruff, mypy and the import fences
 	$(BIN)/ruff check .
