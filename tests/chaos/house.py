@@ -63,12 +63,18 @@ class House:
         return self.folder / "disk"
 
     @property
+    def temporary(self) -> Path:
+        """Where the service's programs put what is not to stay."""
+        return self.folder / "t"
+
+    @property
     def database_url(self) -> str:
         return f"sqlite:///{self.data / 'warpadam.db'}" if self.postgres is None else self.postgres.url
 
     def open(self) -> "House":
         self.data.mkdir()
         self.disk.mkdir()
+        self.temporary.mkdir()
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.disk)]
         with suppress(OSError):
             self.has_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -86,7 +92,7 @@ class House:
     def start(self) -> None:
         """Starts `serve` and waits until it is ready."""
         announcement = self.data / "service.json"
-        ours = {"WARPADAM_STORAGE_URL": str(self.disk)}
+        ours = {"WARPADAM_STORAGE_URL": str(self.disk), "TMPDIR": str(self.temporary)}
         if self.postgres is not None:
             ours["WARPADAM_DATABASE_URL"] = self.postgres.url
         with (self.data / "serve.log").open("ab") as output:

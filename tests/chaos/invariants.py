@@ -16,7 +16,6 @@ from service.states import ALLOWED, TERMINAL, JobState
 from tests.chaos.house import House
 from workers.meta.ledger import verify_ledger
 from workers.registry import Registry
-from workers.scratch import sweep
 
 References = dict[str, dict[int, float]]
 """By shape: the training losses of a job that nothing happened to."""
@@ -143,8 +142,8 @@ def of_processes(house: House) -> Iterator[str]:
             yield f"runner {process.pid} is known to nobody"
     if house.children("ray::", "TrainWorker"):
         yield "a training worker is left"
-    if left := sweep():
-        yield f"{left} folders of attempts are left"
+    for folder in house.temporary.glob("wa-*"):
+        yield f"{folder.name} of an attempt is left"
 
 
 def _by(table: type, job: Job):  # type: ignore[no-untyped-def]
