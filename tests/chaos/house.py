@@ -44,6 +44,13 @@ def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
     return found
 
 
+def _is_passing(response: httpx.Response) -> bool:
+    """Whether the same request may do better later."""
+    if response.status_code == 409:
+        return bool(response.json().get("code") == "idempotency_in_flight")
+    return response.status_code in (429, 500, 503, 507)
+
+
 @dataclass
 class House:
     kind: str
@@ -131,7 +138,7 @@ class House:
         while True:
             try:
                 response = httpx.request(method, self.url + path, json=body, headers=headers, timeout=20)
-                if response.status_code not in (409, 503, 500, 429, 507) or time.monotonic() > deadline:
+                if not _is_passing(response) or time.monotonic() > deadline:
                     return response
             except httpx.TransportError:
                 if time.monotonic() > deadline:
