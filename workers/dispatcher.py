@@ -78,7 +78,8 @@ class Dispatcher:
         return list(self._running.values())
 
     def run(self, stop: threading.Event, listen: Callable[[], None] = lambda: None) -> None:
-        """Looks every `poll_s` until `stop`, then ends what has to end with it. Database trouble is waited out.
+        """Looks every `poll_s` until `stop`, then ends what has to end with it. Trouble is waited out, whatever it is:
+        attempts go on meanwhile.
 
         `listen` is called at each look: joining Ray takes SIGTERM away, in whatever thread, and only the main thread
         can take it back.
@@ -93,6 +94,9 @@ class Dispatcher:
                 failures += 1
                 self._leases.forget()  # nobody could renew one
                 log.warning("the database does not work (try %d): %s", failures, error.orig)
+            except Exception:
+                failures += 1
+                log.exception("this look was not finished (try %d)", failures)
             stop.wait(self.settings.poll_s if not failures else backoff(failures, 0.5, 10.0))
         self.close()
 

@@ -5,6 +5,7 @@ goes when the whole process group is gone. The folder belongs to one machine.
 """
 
 import json
+import logging
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -13,6 +14,8 @@ from pathlib import Path
 import psutil
 
 from service.processes import end_group, members
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,8 +66,11 @@ class Registry:
         """From now on this process looks after that program."""
         entry = Entry(Known.of(pid), Known.of(os.getpid()), submission)
         written = self._path(pid).with_suffix(".new")
-        written.write_text(json.dumps(asdict(entry)))
-        written.replace(self._path(pid))
+        try:
+            written.write_text(json.dumps(asdict(entry)))
+            written.replace(self._path(pid))
+        except OSError as error:  # a full disk: without its file a program is left to its lease
+            log.warning("process %d could not be noted: %s", pid, error)
 
     def entries(self) -> list[Entry]:
         """Those that are noted; what cannot be read is none, and is removed."""
