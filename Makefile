@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos lock clean runtime dev
+.PHONY: help demo serve test lint test-unit chaos bench-step lock clean runtime dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -18,6 +18,7 @@ serve: runtime ## set up and start the service on this machine
 	@$(BIN)/warpadam serve
 
 test: lint ## set up, lint, types, import fences, and every test
+	@scripts/browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: dev ## set up, then ruff, mypy and the import fences
@@ -31,6 +32,9 @@ test-unit: dev ## the tests that need no Ray and take no ten seconds
 
 chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
+	$(BIN)/python -m benchmarks.step
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }

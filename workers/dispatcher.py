@@ -21,10 +21,11 @@ from datetime import datetime
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster
+from service import attempts, clock, cluster, quotas
 from service.attempts import Claim, Failure, Fence, Living
-from service.db import dispatch_queries, job_queries
+from service.db import dispatch_queries, family_queries, job_queries, start_queries
 from service.db.session import Database
+from service.limits import Limits
 from service.settings import Settings
 from service.spec import JobSpec, read_stored
 from service.states import JobState
@@ -187,12 +188,14 @@ class Dispatcher:
     def _admit(self, session: Session, view: View) -> Claim | None:
         """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
         reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
+        now = clock.now()
         return attempts.claim_next(
             session,
-            now=clock.now(),
+            now=now,
             lease_s=self.settings.start_s,
             launcher=self.launcher.name,
             fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
+            may_start=quotas.admission(session, Limits.of(self.settings), now),
         )
 
     def _start(self, claim: Claim) -> None:
@@ -236,9 +239,12 @@ class Dispatcher:
                 self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
 
     def _want_learners(self) -> None:
+        """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self.pool.want_learners(frozenset(job.family_id for job in jobs if read_stored(job.spec).contributes))
+            jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
+            waiting = start_queries.families_waiting(session)
+        wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
+        self.pool.want_learners(frozenset((*wanted, *waiting)))
 
     def _release(self, fence: Fence, failure: Failure, *, unless_renewed: datetime | None = None) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

@@ -4,6 +4,7 @@ import torch
 from torch.optim import AdamW, Optimizer
 
 from warpadam import Warp, WarpAdam
+from warpadam.adapt import Adaptation
 from warpadam.learn import own_data
 from warpadam.shapes import AxisKeys, sizes_by_key
 from warpadam.warpfile import WarpMetadata
@@ -25,9 +26,10 @@ def make_deterministic(device: torch.device, threads: int) -> None:
 def prepare_model(plan: Plan, group: Group) -> models.Model:
     """Weights drawn from the seed, or those of the base, or those of the checkpoint to resume from."""
     model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
-    weights = plan.resume_model or plan.base
-    if weights is not None:
-        checkpoints.load_model(model, weights)
+    if plan.resume_model is not None:
+        checkpoints.load_model(model, plan.resume_model)
+    elif plan.base is not None:
+        checkpoints.load_model(model, plan.base, plan.fresh)
     return model.to(group.device)
 
 
@@ -49,6 +51,7 @@ def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Op
         eps=options.eps,
         weight_decay=options.weight_decay,
         project_back=options.project_back,
+        adapt=Adaptation(axes=options.adapt, max_axis=plan.max_axis),
         warp=None if warp is None else Warp.from_bytes(warp),
     )
 
