@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 
 from service.processes import end_group, members, signal_group
 from workers import scratch
+from workers.frost import Frost
 from workers.registry import Known, Registry
 from workers.spares import Spare, Spares
 
@@ -126,15 +127,19 @@ class ProcessLauncher:
     command: Sequence[str] = RUNNER
     environment: Mapping[str, str] | None = None
     warm: bool = True
+    frozen_s: float = 30.0
+    """A program that somebody stopped is ended after so long."""
     name: str = "process"
     outlives: bool = False
     _programs: dict[str, _Program] = field(default_factory=dict, init=False)
     _spares: Spares = field(init=False)
     _registry: Registry = field(init=False)
+    _frost: Frost = field(init=False)
 
     def __post_init__(self) -> None:
         self._registry = Registry(self.folder / "running")
         self._spares = Spares(self.folder, self._open_waiting)
+        self._frost = Frost(self.frozen_s)
 
     @property
     def idle_pids(self) -> list[int]:
@@ -191,6 +196,9 @@ class ProcessLauncher:
         return "watched"
 
     def ended(self) -> list[Ended]:
+        for pid in self._frost.bitten([program.pid for program in self._programs.values()]):
+            log.warning("process %d was stopped and not continued for %g s: it is ended", pid, self.frozen_s)
+            signal_group(pid, signal.SIGKILL)
         found = []
         for submission_id, program in list(self._programs.items()):
             if program.runs():
