@@ -64,7 +64,7 @@ def _from_base(
     theirs = model if base.model is None else base.model  # an upload does not say its model: the worker compares
     fresh = _other_tensors(theirs, model)
     if fresh is None:
-        why = f"The base {ref} is of another model ({_difference(theirs, model)}): this job starts from the seed."
+        why = f"The base {ref} is of another model: {_difference(theirs, model)}. The job starts from the seed."
         return _seeded(model, seed, [why])
     anchor = shapes.anchor(theirs, base.sha256)
     start = _current(session, family, anchor, pair)
@@ -84,8 +84,8 @@ def _from_seed(session: Session, family: Family, model: Model, seed: int, pair: 
         if near is not None and fresh:
             return Init(near.anchor, "family", seed, _file_of(near), near.version, fresh, _of_fresh(fresh))
     if others and family.starts:
-        why = f"The starts of family {family.name} are of other models ({_difference(others[0].model, model)}): "
-        return _seeded(model, seed, [why + "this job starts from the seed."])
+        why = f"The newest start of family {family.name} is of another model: {_difference(others[0].model, model)}."
+        return _seeded(model, seed, [f"{why} The job starts from the seed."])
     return _seeded(model, seed, [])
 
 
@@ -133,7 +133,7 @@ def _of_fresh(fresh: tuple[str, ...]) -> list[str]:
 
 def _difference(theirs: dict[str, Any], ours: Model) -> str:
     fields = [name for name in sorted({*theirs, *ours}) if theirs.get(name) != ours.get(name)]
-    return ", ".join(f"{name} {theirs.get(name)} instead of {ours.get(name)}" for name in fields)
+    return "; ".join(f"its {name} is {theirs.get(name)}, this job's is {ours.get(name)}" for name in fields)
 
 
 def _check_same_model(found: Checkpoint, model: Model, ref: str) -> None:

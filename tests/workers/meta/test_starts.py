@@ -205,7 +205,7 @@ def test_another_model_starts_from_the_seed_and_is_told_why(nursery: Nursery) ->
     nursery.keeper.tend()
     submission = nursery.bench.submission(init="family", model={"arch": "mlp", "hidden": [9]})
     assert submission.job.resolved["start_version"] == 0
-    assert "hidden [8] instead of [9]" in submission.warnings[0].message
+    assert "its hidden is [8], this job's is [9]" in submission.warnings[0].message
 
 
 def test_a_start_that_grew_from_a_base(nursery: Nursery) -> None:
