@@ -11,7 +11,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.add_column("families", sa.Column("starts", sa.Boolean(), nullable=False, server_default=sa.true()))
-    op.add_column("families", sa.Column("start_step", sa.Float(), nullable=False, server_default="1"))
+    op.add_column("families", sa.Column("start_step", sa.Double(), nullable=False, server_default="1"))
     op.create_table(
         "start_versions",
         sa.Column("family_id", ID, nullable=False),
@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("model", sa.JSON(), nullable=False),
         sa.Column("epoch", ID, nullable=False),
         sa.Column("rule", sa.String(length=32), nullable=False),
-        sa.Column("step", sa.Float(), nullable=False),
+        sa.Column("step", sa.Double(), nullable=False),
         sa.Column("round", ID, nullable=False),
         sa.Column("parent", ID, nullable=False),
         sa.Column("jobs", sa.JSON(), nullable=False),
@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("path", sa.Text(), nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("size", ID, nullable=False),
-        sa.Column("norm", sa.Float(), nullable=True),
+        sa.Column("norm", sa.Double(), nullable=True),
         sa.Column("round", ID, nullable=True),
         sa.Column("code", sa.String(length=32), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),

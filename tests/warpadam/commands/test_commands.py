@@ -300,7 +300,7 @@ def test_commands_of_keys_and_projects_become_the_service(typed: Type, monkeypat
     typed("projects", "list")
     typed("projects", "set-quota", "p", "--running-jobs", "4", "--gpu-seconds", "none")
     scopes = ["--scope", "admin", "--scope", "code:run"]
-    create = ["keys", "create", "--json", "--project", "p", "--name=", *scopes, "--expires-in", "1d"]
+    create = ["keys", "create", "--project", "p", "--name=", *scopes, "--expires-in", "1d", "--json"]
     assert became[0] == create
     assert became[4] == ["projects", "set-quota", "p", "--running-jobs=4", "--gpu-seconds=none"]
     for arguments in became:
