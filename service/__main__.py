@@ -46,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--object-store-mb", type=int, default=256, help="memory that workers share, in MiB (256)")
     serve.set_defaults(run=_serve)
     serve.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
+    serve.add_argument("--owned", action="store_true", help="end where standard input does")
 
     database_commands.add_to(commands)
     key_commands.add_to(commands)
@@ -56,7 +57,9 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from service.serve import CannotServeError, Options, serve
 
     try:
-        serve(settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb, options.json))
+        serve(
+            settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb, options.json, options.owned)
+        )
     except CannotServeError as error:
         return _fail(str(error))
     return 0

@@ -62,6 +62,6 @@ def _tell(
     failed = target is JobState.FAILED
     data = {"from": source, "to": target, "reason": reason}
     level: events.Level = "error" if failed else "info"
-    events.add(session, job.id, "job.state", message or f"{target}: {reason}", data, level=level, now=now)
+    events.add(session, job.id, "job.state", f"{target}: {message or reason}", data, level=level, now=now)
     if target.is_terminal:
         events.add(session, job.id, "end", data={"state": target}, now=now)

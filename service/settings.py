@@ -77,9 +77,13 @@ class Settings(BaseSettings):
     """Seconds between the dispatcher's looks at the queue."""
     lease_s: float = Field(default=30.0, gt=0)
     """An attempt whose heartbeat is older than this has lost its lease."""
+    start_s: float = Field(default=120.0, gt=0)
+    """What an attempt has, beside that, for its first heartbeat: its program and its data are loaded first."""
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""
+    stall_s: float = Field(default=900.0, gt=0)
+    """An attempt whose step counter stands still for so long is ended and tried again."""
     queue_patience_s: float = Field(default=60.0, ge=0)
     """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
     fair_share_half_life_s: float = Field(default=3600.0, gt=0)

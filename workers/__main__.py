@@ -28,7 +28,7 @@ def public_variables() -> dict[str, str]:
 def launcher_of(settings: Settings) -> Launcher:
     """Raises ValueError where the settings name none, or not all that it needs."""
     if settings.launcher == "process":
-        return ProcessLauncher(settings.data_dir / "logs", warm=settings.warm_runner)
+        return ProcessLauncher(settings.data_dir / "logs", warm=settings.warm_runner, frozen_s=settings.lease_s)
     if settings.launcher == "ray-jobs":
         if not settings.ray_dashboard_url:
             raise ValueError("WARPADAM_LAUNCHER=ray-jobs needs WARPADAM_RAY_DASHBOARD_URL: where the Jobs API answers")

@@ -7,13 +7,14 @@ database once they are durable, in the order in which they were made.
 import logging
 import os
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
 from service import attempts, clock
 from service.attempts import Failure, Fence
+from service.db.outages import patiently
 from service.events import Type
 from service.metrics import Point
 from workers.failures import Cause
@@ -23,6 +24,8 @@ from workers.output import Output, Printed
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
 from workers.uploads import Files, Uploads
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +51,7 @@ class Book:
     def begin(self, plan: Plan, step: int) -> None:
         """The attempt trains from `step` on; its time limit counts from here."""
         self._model = dict(plan.model)
-        used = self._memory.database.write(lambda session: self._start(session, step))
+        used = self._patiently(lambda session: self._start(session, step))
         if plan.spec.timeout_s is not None:
             self._deadline = time.monotonic() + plan.spec.timeout_s - used
 
@@ -104,19 +107,32 @@ class Book:
         """Whether everything that was taken is written."""
         return not (self._uploads or self._notes)
 
-    def settle(self) -> None:
-        """Waits until the first upload has ended; the next beat publishes it, or begins it anew."""
-        self._uploads.settle()
+    def settle(self, seconds: float) -> None:
+        """Waits, so long at most, until the first upload has ended; the next beat publishes it, or begins it anew."""
+        self._uploads.settle(seconds)
+
+    @property
+    def step(self) -> int | None:
+        """The last step that the loop told of; None: it has not begun."""
+        return self._progress.step if self._progress else None
 
     def finish(self, ending: Outcome | Cause) -> None:
-        """The attempt's last word, and with it the last that it printed: a log is whole when its job has ended."""
+        """The attempt's last word, and with it the last that it printed: a log is whole when its job has ended.
+
+        A database that is away is waited for: a trained job is not trained again for it.
+        """
         printed = self._output.peek(last=True) if self._output else None
 
         def work(session: Session) -> None:
             self._keep(session, printed)
             self._finish(session, ending)
 
-        self._memory.database.write(work)
+        self._patiently(work)
+
+    def _patiently(self, work: Callable[[Session], T]) -> T:
+        """A write that waits longer than others for a database that is away."""
+        patience_s = self._memory.settings.database_patience_s
+        return patiently(lambda: self._memory.database.write(work), patience_s)
 
     def _keep(self, session: Session, printed: Printed | None) -> None:
         if printed is not None:

@@ -70,7 +70,7 @@ class Line:
             if decision.start is None:
                 return None
             chosen = next(each for each in heads if each.id == decision.start.id)
-            claim = attempts.claim_this(session, chosen, now=at, lease_s=self.settings.lease_s, launcher=launcher)
+            claim = attempts.claim_this(session, chosen, now=at, lease_s=self.settings.start_s, launcher=launcher)
             if claim is not None:
                 return claim
         return None

@@ -92,6 +92,7 @@ def failure_of_exit(code: int | None, *, stopping: bool) -> Failure:
 LEASE_EXPIRED = Failure(
     "infrastructure", "lease_expired", "The attempt gave no sign of life for its whole lease.", True
 )
+NOT_STOPPED = Failure("preemption", "not_stopped", "The attempt did not stop within its grace, and was ended.", True)
 
 
 def idle_learners(last_active: Mapping[int, float], now: float, idle_s: float) -> set[int]:

@@ -30,6 +30,18 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Living:
+    """An attempt that owns its job: whether it gives signs of life, and whether it is to stop."""
+
+    fence: Fence
+    lease_until: datetime | None
+    """Renewed by each heartbeat."""
+    intent: str | None
+    starts: bool = False
+    """Whether it does not run yet."""
+
+
+@dataclass(frozen=True)
 class Live:
     """An attempt that owns its job, as the database has it."""
 
@@ -112,9 +124,12 @@ def set_pid(session: Session, fence: Fence, pid: int) -> None:
     session.flush()
 
 
-def expired(session: Session, now: datetime) -> list[Fence]:
-    """Attempts whose lease has run out. End their processes, then `release_lost` them."""
-    return [Fence(job.id, job.attempt, job.token) for job in job_queries.expired(session, now)]
+def living(session: Session) -> list[Living]:
+    """All attempts that own a job, with what they are judged by many times a second."""
+    return [
+        Living(Fence(job, attempt, token), lease, intent, state == JobState.STARTING)
+        for job, attempt, token, lease, intent, state in queue_queries.leases(session)
+    ]
 
 
 def live(session: Session) -> list[Live]:

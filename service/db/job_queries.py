@@ -5,7 +5,6 @@ has one writer anyway. Locks are taken job first, then what belongs to it.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
@@ -44,11 +43,6 @@ def filtered(
 
 def with_attempt(session: Session) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id)).all()
-
-
-def expired(session: Session, now: datetime) -> Sequence[Job]:
-    statement = select(Job).where(Job.state.in_(_WITH_ATTEMPT), Job.lease_until < now).order_by(Job.id)
-    return session.scalars(statement).all()
 
 
 def idle_with_intent(session: Session) -> Sequence[str]:

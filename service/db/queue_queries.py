@@ -180,3 +180,10 @@ def usage(session: Session) -> list[ProjectUsage]:
 def usage_seen(session: Session) -> list[ProjectUsage]:
     """The same without a lock."""
     return list(session.scalars(select(ProjectUsage)))
+
+
+def leases(session: Session) -> list[tuple[str, int, int, datetime | None, str | None, str]]:
+    """(job, attempt, token, lease, intent, state) of all attempts that own a job."""
+    columns = (Job.id, Job.attempt, Job.token, Job.lease_until, Job.intent, Job.state)
+    rows = session.execute(select(*columns).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))
+    return [(job, attempt, token, lease, intent, state) for job, attempt, token, lease, intent, state in rows]

@@ -136,15 +136,17 @@ def test_a_heartbeat_extends_the_lease(bench: Bench) -> None:
     assert bench.beat(fence, now=later(20), step=12) is None
     job = bench.job(fence.job_id)
     assert (job.lease_until, job.progress_step, job.eta_s) == (later(20 + LEASE_S), 12, 1.0)
-    assert bench.read(lambda session: attempts.expired(session, later(20 + LEASE_S))) == []
-    assert bench.read(lambda session: attempts.expired(session, later(21 + LEASE_S))) == [fence]
+    assert bench.read(attempts.living) == [attempts.Living(fence, later(20 + LEASE_S), None)]
 
 
 def test_a_lease_that_was_extended_meanwhile_is_not_taken(bench: Bench) -> None:
     fence = bench.running()
     bench.beat(fence, now=later(20))
-    assert bench.lose(fence, now=later(40), if_expired=True) is JobState.RUNNING
-    assert bench.lose(fence, now=later(51), if_expired=True) is JobState.QUEUED
+    seen = bench.job(fence.job_id).lease_until
+    bench.beat(fence, now=later(25))
+    assert bench.lose(fence, now=later(40), unless_renewed=seen) is JobState.RUNNING
+    seen = bench.job(fence.job_id).lease_until
+    assert bench.lose(fence, now=later(51), unless_renewed=seen) is JobState.QUEUED
 
 
 def test_live_attempts_are_what_a_dispatcher_comes_back_to(bench: Bench) -> None:
