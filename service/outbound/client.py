@@ -80,7 +80,12 @@ def _sent(
     where = httpcore.URL(
         scheme=url.raw_scheme, host=host_of(url).encode(), port=port_of(url), target=url.raw_path or b"/"
     )
-    sent: dict[bytes | str, bytes | str] = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", "Connection": "close", **headers}
+    sent: dict[bytes | str, bytes | str] = {
+        "Host": url.netloc.decode(),
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+        **headers,
+    }
     limits = {"connect": CONNECT_S, "read": IDLE_S, "write": IDLE_S, "pool": CONNECT_S}
     with (
         httpcore.ConnectionPool(ssl_context=_tls(), max_connections=1, network_backend=_Network(guard, ends)) as pool,

@@ -35,11 +35,15 @@ def rows(bench: Bench, webhook: Webhook) -> Sequence[Delivery]:
 
 
 def claimed(bench: Bench, seconds: float = 1e6, most: int = 99, **how: object) -> list[Parcel]:
-    return bench.write(lambda s: deliveries.claim(s, START + timedelta(seconds=seconds), most, **{"per_webhook": 99, **how}))  # type: ignore[arg-type]
+    return bench.write(
+        lambda s: deliveries.claim(s, START + timedelta(seconds=seconds), most, **{"per_webhook": 99, **how})
+    )  # type: ignore[arg-type]
 
 
 def settled(bench: Bench, parcel: Parcel, outcome: Outcome, seconds: float = 0) -> None:
-    bench.write(lambda session: deliveries.settle(session, parcel, outcome, START + timedelta(seconds=seconds), draw=0.0))
+    bench.write(
+        lambda session: deliveries.settle(session, parcel, outcome, START + timedelta(seconds=seconds), draw=0.0)
+    )
 
 
 def test_an_event_and_its_deliveries_are_one_transaction(bench: Bench) -> None:
