@@ -80,16 +80,13 @@ def _sent(
     where = httpcore.URL(
         scheme=url.raw_scheme, host=host_of(url).encode(), port=port_of(url), target=url.raw_path or b"/"
     )
-    sent: dict[bytes | str, bytes | str] = {
-        "Host": url.netloc.decode(),
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-        **headers,
-    }
+    sent = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", "Connection": "close", **headers}
     limits = {"connect": CONNECT_S, "read": IDLE_S, "write": IDLE_S, "pool": CONNECT_S}
     with (
         httpcore.ConnectionPool(ssl_context=_tls(), max_connections=1, network_backend=_Network(guard, ends)) as pool,
-        pool.stream(method, where, headers=sent, content=content, extensions={"timeout": limits}) as response,
+        pool.stream(
+            method, where, headers=list(sent.items()), content=content, extensions={"timeout": limits}
+        ) as response,
     ):
         yield response
 
