@@ -10,7 +10,21 @@ from api import errors
 from api.deps import Services, refuse_unknown, refuse_unstorable
 from api.guard import Guard
 from api.prometheus import CountRequests, Telemetry
-from api.routes import audit, checkpoints, datasets, families, jobs, keys, logs, records, starts, system, warps, web
+from api.routes import (
+    audit,
+    checkpoints,
+    datasets,
+    families,
+    jobs,
+    keys,
+    logs,
+    records,
+    starts,
+    system,
+    warps,
+    web,
+    webhooks,
+)
 from api.schemas.common import Problem
 from service import bind
 from service.db.session import Database
@@ -51,7 +65,21 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     )
     telemetry = Telemetry()
     app.state.services, app.state.telemetry = services, telemetry
-    for module in (jobs, records, logs, checkpoints, datasets, families, warps, starts, keys, audit, system, web):
+    for module in (
+        jobs,
+        records,
+        logs,
+        checkpoints,
+        datasets,
+        families,
+        warps,
+        starts,
+        keys,
+        audit,
+        webhooks,
+        system,
+        web,
+    ):
         app.include_router(module.router)
     app.state.query_names = _query_names(app)
     errors.install(app)

@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from sqlalchemy.orm import Session
 
 from api.access import Access
+from api.hub import Hubs
 from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
@@ -35,6 +36,7 @@ class Services:
     database: Database
     storage: Storage
     access: Access = field(init=False)
+    hubs: Hubs = field(init=False, default_factory=Hubs)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))

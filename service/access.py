@@ -22,7 +22,9 @@ DEFAULT_PROJECT = "default"
 
 LOOPBACK = "loopback"
 COMMAND = "command"
-"""Actors without a key: a request on a loopback address that needed none, and the server's own command line."""
+SERVICE = "service"
+"""Actors without a key: a request on a loopback address that needed none, the server's own command line, and the
+service where it acts by itself."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from service import data
+from service import data, outbound
 from service.data import builtin, outside
 from service.data.source import BuiltinSource, FileSource, Source
 from service.db.models import Dataset, Job
@@ -285,7 +285,8 @@ def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tu
         stored = origin.stored
         yield FileSource(origin.filename, stored.size, lambda: storage.open(stored.path)), stored.sha256
     elif isinstance(origin, Outside):
-        with outside.opened(origin.uri, settings.data_roots, settings.max_upload_bytes) as found:
+        guard = outbound.Guard.of(settings)
+        with outside.opened(origin.uri, settings.data_roots, settings.max_upload_bytes, guard) as found:
             yield found
     else:
         yield origin, builtin.digest(origin)

@@ -3,13 +3,13 @@
 `seq` has no gaps and its order is that of the commits, so a reader that has seen `seq` n has missed nothing before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sqlalchemy.orm import Session
 
-from service import clock
+from service import clock, deliveries
 from service.db import event_queries
 from service.db.models import Event
 from service.ids import new_id
@@ -25,6 +25,7 @@ Type = Literal[
     "warning",
     "end",
 ]
+TYPES: tuple[Type, ...] = get_args(Type)
 Level = Literal["info", "warning", "error"]
 
 
@@ -38,7 +39,7 @@ def add(
     level: Level = "info",
     now: datetime | None = None,
 ) -> Event:
-    """Writes the job's next event; its followers see it after the commit."""
+    """Writes the job's next event, and what webhooks are to be told of it; all is seen after the commit."""
     event = Event(
         id=new_id("evt"),
         job_id=job_id,
@@ -51,7 +52,13 @@ def add(
     )
     session.add(event)
     session.flush()
+    deliveries.enqueue(session, event)
     return event
+
+
+def heads(session: Session, job_ids: Collection[str]) -> dict[str, int]:
+    """The `seq` of each job's newest event, by one statement."""
+    return event_queries.heads(session, job_ids)
 
 
 def list_(session: Session, job_id: str, page: PageRequest) -> Page[Event]:

@@ -56,6 +56,13 @@ class Settings(BaseSettings):
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
 
+    outbound_networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = ()
+    """Private networks that webhooks and datasets by HTTP may reach, separated by commas."""
+    outbound_ports: Annotated[tuple[int, ...], NoDecode] = (80, 443, 8080, 8443)
+    """Ports of public addresses that these may reach, separated by commas."""
+    webhooks_http: bool = False
+    """Whether webhooks may go over plain HTTP."""
+
     requests_per_minute: int = Field(default=6000, ge=0)
     """Of a project, by each API process; 0: no limit. Requests that need no key are not counted."""
     quota_running_jobs: int | None = Field(default=None, ge=0)
@@ -122,6 +129,13 @@ class Settings(BaseSettings):
     def _split_roots(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("outbound_networks", "outbound_ports", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
     def without_secrets(self) -> "Settings":

@@ -10,6 +10,7 @@ from functools import partial
 from service.db.session import Database
 from service.settings import SECRETS, Settings
 from service.storage import Storage
+from workers import courier
 from workers.cluster import RayPool
 from workers.dispatcher import Dispatcher
 from workers.housekeeping import keep_house
@@ -60,10 +61,12 @@ def main() -> int:
     listen()
     database = Database(settings.database)
     house = keep_house(database, Storage(settings.storage), settings, stop)
+    telling = courier.start(settings, database, stop)
     pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
-    house.join(timeout=5)
+    for thread in (house, telling):
+        thread.join(timeout=5)
     database.dispose()
     return 0
 

@@ -3,16 +3,19 @@
 import base64
 import binascii
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from fastapi import APIRouter, Response
 
 from api import sse
 from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
+from api.hub import Item, Source
 from api.routes.records import STREAM_BATCH, LastEventId
 from api.schemas.common import Listing
 from api.schemas.jobs import LogLine
 from service import jobs, logs
+from service.db.models import Job
 from service.errors import InvalidRequest
 from service.states import JobState
 
@@ -33,11 +36,10 @@ def list_logs(
     jobs.get(session, caller.project, job_id)
     if is_stream:
         after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id, re.ASCII) else 0
-        if after and [each.is_last for each in _new_lines(services, caller.project, job_id, after)] == [True]:
+        if after and [each.is_last for each in _new_lines(services, job_id, after)] == [True]:
             return sse.finished()
-        return sse.stream(
-            lambda cursor: _new_lines(services, caller.project, job_id, cursor), after, services.access.watching(caller)
-        )
+        listener = sse.Listener(caller.actor, services.access.watching(caller))
+        return sse.stream(services.hubs, _source(services), job_id, after, listener)
     if page.limit < 1:
         raise InvalidRequest("limit must be at least 1", param="limit")
     attempts = jobs.attempts(session, job_id)
@@ -47,14 +49,21 @@ def list_logs(
     return Listing[LogLine](data=[LogLine.of(line) for line in shown], has_more=has_more, next_cursor=cursor)
 
 
-def _new_lines(services: Services, project: str, job_id: str, after: int) -> list[sse.Item]:
+def _source(services: Services) -> Source:
+    def read(cursors: Mapping[str, int]) -> dict[str, list[Item]]:
+        return {job_id: _new_lines(services, job_id, after) for job_id, after in cursors.items()}
+
+    return Source("logs", read)
+
+
+def _new_lines(services: Services, job_id: str, after: int) -> list[Item]:
     with services.database.read() as session:
-        job = jobs.get(session, project, job_id)
+        job = session.get_one(Job, job_id)
         attempts = jobs.attempts(session, job_id)
         lines = logs.read(session, _folder(services), attempts, after, STREAM_BATCH)
-    items = [sse.Item(str(each.position), "log", LogLine.of(each).model_dump_json(), each.position) for each in lines]
+    items = [Item(str(each.position), "log", LogLine.of(each).model_dump_json(), each.position) for each in lines]
     if not items and JobState(job.state).is_terminal:
-        return [sse.Item(str(after), "end", "{}", after, is_last=True)]
+        return [Item(str(after), "end", "{}", after, is_last=True)]
     return items
 
 

@@ -1,5 +1,6 @@
 """What a job leaves while it runs: metrics, events, checkpoints."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -8,9 +9,11 @@ from fastapi.responses import Response
 from api import content, sse
 from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
 from api.files import stored_content
+from api.hub import Item, Source
 from api.schemas.common import Listing
 from api.schemas.jobs import Checkpoint, Event, Metrics
 from service import checkpoints, events, jobs, metrics
+from service.db import models
 from service.errors import NotFound
 from service.states import JobState
 
@@ -48,15 +51,27 @@ def list_events(
         after = (events.seq_of(session, job_id, last_event_id) if last_event_id else None) or 0
         if JobState(job.state).is_terminal and not events.after(session, job_id, after, 1):
             return sse.finished()
-        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after, services.access.watching(caller))
+        listener = sse.Listener(caller.actor, services.access.watching(caller))
+        return sse.stream(services.hubs, _source(services), job_id, after, listener)
     found = events.list_(session, job_id, page)
     return Listing[Event].of_page(found, [Event.of(row) for row in found.items])
 
 
-def _new_events(services: Services, job_id: str, after: int) -> list[sse.Item]:
-    with services.database.read() as session:
-        rows = events.after(session, job_id, after, STREAM_BATCH)
-    return [sse.Item(row.id, row.type, Event.of(row).model_dump_json(), row.seq, row.type == "end") for row in rows]
+def _source(services: Services) -> Source:
+    def read(cursors: Mapping[str, int]) -> dict[str, list[Item]]:
+        with services.database.read() as session:
+            heads = events.heads(session, cursors)
+            return {
+                id_: [_item(row) for row in events.after(session, id_, cursor, STREAM_BATCH)]
+                for id_, cursor in cursors.items()
+                if heads.get(id_, 0) > cursor
+            }
+
+    return Source("events", read)
+
+
+def _item(row: models.Event) -> Item:
+    return Item(row.id, row.type, Event.of(row).model_dump_json(), row.seq, row.type == "end")
 
 
 @router.get("/checkpoints")

@@ -2,31 +2,34 @@
 
 Local paths are resolved, links and all, before they are compared with the roots. What lies at a URL is copied to a
 temporary file while it is hashed, so that what is read is what was hashed. URLs cannot be chained (`::`), carry no
-credentials, and name only schemes that reach a store.
+credentials, and name only schemes that reach a store; over HTTP they go through the guard (service/outbound).
 """
 
 import hashlib
-import ipaddress
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from service import outbound
 from service.data.source import FileSource, FolderSource, Member, Source
 from service.errors import InvalidRequest, StorageFull, TooLarge
 from service.storage import full_is_told
 
 _CHUNK = 1 << 20
-_HTTP = ("http", "https")
-_SCHEMES = (*_HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "hdfs", "memory")
+_HTTP = ("https", "http")
+_SCHEMES = (*_HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
+_DEADLINE_S = 3600.0
+"""Of one download over HTTP."""
+_REDIRECTS = 5
 
 
 @contextmanager
-def opened(uri: str, roots: Sequence[Path], max_bytes: int) -> Iterator[tuple[Source, str]]:
+def opened(uri: str, roots: Sequence[Path], max_bytes: int, guard: outbound.Guard) -> Iterator[tuple[Source, str]]:
     """The source at `uri` and its sha256. Raises InvalidRequest (param `uri`) with what to do, TooLarge."""
     if not uri.isprintable():
         raise _refused("the address holds characters that cannot be printed")
@@ -36,7 +39,7 @@ def opened(uri: str, roots: Sequence[Path], max_bytes: int) -> Iterator[tuple[So
     if scheme in ("", "file", "local"):
         yield _local(_resolved(uri, scheme, roots), roots, max_bytes)
     elif scheme in _SCHEMES:
-        with _remote(uri, scheme, max_bytes) as found:
+        with _remote(uri, scheme, max_bytes, guard) as found:
             yield found
     else:
         raise _refused(f"the scheme {scheme!r} is not accepted: use one of file, {', '.join(_SCHEMES[:-1])}")
@@ -103,57 +106,66 @@ def _digest(members: Sequence[Member]) -> str:
 
 
 @contextmanager
-def _remote(uri: str, scheme: str, max_bytes: int) -> Iterator[tuple[Source, str]]:
+def _remote(uri: str, scheme: str, max_bytes: int, guard: outbound.Guard) -> Iterator[tuple[Source, str]]:
     parsed = urlsplit(uri)
     if parsed.username or parsed.password:
         raise _refused("an address must hold no user or password: give the server access to the store instead")
-    if scheme in _HTTP and _is_link_local(parsed.hostname or ""):
-        raise _refused("this address belongs to the machine's own network, not to a store")
     name = unquote(parsed.path).rstrip("/").rsplit("/", 1)[-1] or uri
     with tempfile.NamedTemporaryFile(prefix="warpadam-") as copy:
         path = Path(copy.name)
-        size, sha256 = _copy(uri, scheme, copy, max_bytes)
+        with _explained(uri, scheme), _chunks(uri, scheme, guard) as chunks:
+            size, sha256 = _copy(uri, chunks, copy, max_bytes)
         yield FileSource(name, size, lambda: path.open("rb")), sha256
 
 
-def _is_link_local(host: str) -> bool:
-    """Where clouds keep a machine's credentials (169.254.169.254)."""
-    try:
-        return ipaddress.ip_address(host).is_link_local
-    except ValueError:
-        return host.lower().rstrip(".") in ("metadata.google.internal", "metadata")
-
-
-def _copy(uri: str, scheme: str, into: Any, max_bytes: int) -> tuple[int, str]:
+def _copy(uri: str, chunks: Iterator[bytes], into: Any, max_bytes: int) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        size += len(chunk)
+        if size > max_bytes:
+            raise TooLarge(f"{uri} is larger than the {max_bytes} bytes that are accepted here.", param="uri")
+        digest.update(chunk)
+        with full_is_told():
+            into.write(chunk)
+    with full_is_told():
+        into.flush()
+    return size, digest.hexdigest()
+
+
+@contextmanager
+def _explained(uri: str, scheme: str) -> Iterator[None]:
     try:
-        with _open(uri, scheme) as file:
-            while chunk := file.read(_CHUNK):
-                size += len(chunk)
-                if size > max_bytes:
-                    raise TooLarge(f"{uri} is larger than the {max_bytes} bytes that are accepted here.", param="uri")
-                digest.update(chunk)
-                with full_is_told():
-                    into.write(chunk)
-                    into.flush()
-    except (TooLarge, StorageFull):
+        yield
+    except (TooLarge, StorageFull, InvalidRequest):
         raise
+    except outbound.Refused as error:
+        raise _refused(f"{uri} is not reached from here: {error}") from error
     except FileNotFoundError as error:
         raise _refused(f"there is nothing at {uri}: check the address") from error
     except ImportError as error:
         raise _refused(
             f"this server has no driver for {scheme}:// ({error}): install it, or upload the file"
         ) from error
-    except Exception as error:  # every driver has its own errors: boto's, aiohttp's, Google's
+    except Exception as error:  # every driver has its own errors: boto's, Google's
         raise _refused(f"{uri} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
-    return size, digest.hexdigest()
 
 
-def _open(uri: str, scheme: str) -> BinaryIO:
-    # Block size 0 streams: not every web server can answer for a range of bytes.
-    opened_file = fsspec.open(uri, "rb", block_size=0) if scheme in _HTTP else fsspec.open(uri, "rb")
-    file: BinaryIO = opened_file.open()
-    return file
+@contextmanager
+def _chunks(uri: str, scheme: str, guard: outbound.Guard) -> Iterator[Iterator[bytes]]:
+    if scheme in _HTTP:
+        with outbound.request(guard, "GET", uri, schemes=_HTTP, deadline_s=_DEADLINE_S, redirects=_REDIRECTS) as answer:
+            _check_status(uri, answer.status)
+            yield answer.chunks
+    else:
+        with fsspec.open(uri, "rb") as file:
+            yield iter(lambda: file.read(_CHUNK), b"")
+
+
+def _check_status(uri: str, status: int) -> None:
+    if status in (404, 410):
+        raise FileNotFoundError(uri)
+    if status != 200:
+        raise _refused(f"{uri} answers {status} instead of 200: check the address, and that it needs no login")
 
 
 def _refused(reason: str) -> InvalidRequest:

@@ -1,6 +1,6 @@
 """SELECTs over events, and the counter that numbers them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm import Session
@@ -24,3 +24,8 @@ def after(session: Session, job_id: str, seq: int, limit: int) -> Sequence[Event
 
 def seq_of(session: Session, job_id: str, event_id: str) -> int | None:
     return session.scalars(select(Event.seq).where(Event.job_id == job_id, Event.id == event_id)).one_or_none()
+
+
+def heads(session: Session, job_ids: Collection[str]) -> dict[str, int]:
+    """How many events each of these jobs has had."""
+    return {row.id: row.event_seq for row in session.execute(select(Job.id, Job.event_seq).where(Job.id.in_(job_ids)))}

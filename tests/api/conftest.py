@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,13 @@ def built_app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
 def serving(app: FastAPI, url: str, folder: Path) -> Iterator[Services]:
     roots = folder / "roots"
     roots.mkdir()
-    settings = Settings(data_dir=folder, database_url=url, data_roots=(roots,), max_upload_bytes=MAX_UPLOAD_BYTES)
+    settings = Settings(
+        data_dir=folder,
+        database_url=url,
+        data_roots=(roots,),
+        max_upload_bytes=MAX_UPLOAD_BYTES,
+        outbound_networks=(ip_network("192.0.2.0/24"),),  # for documentation: nothing answers there
+    )
     services = Services(settings, Database(settings.database), Storage(settings.storage))
     app.state.services = services
     yield services

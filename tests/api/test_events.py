@@ -2,14 +2,14 @@
 
 import json
 import threading
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import anyio
 import pytest
 from starlette.testclient import TestClient
 
-from api import sse
+from api import hub, sse
 from api.deps import Services
 from tests.api.attempt import Attempt
 from tests.api.made import npz, spec
@@ -69,7 +69,7 @@ def test_who_has_seen_the_end_is_told_to_stay_away(client: TestClient, services:
 def test_events_come_while_the_stream_is_open(
     client: TestClient, services: Services, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sse, "POLL_S", 0.01)
+    monkeypatch.setattr(hub, "POLL_S", 0.01)
     monkeypatch.setattr(sse, "HEARTBEAT_S", 0.02)
     attempt = Attempt.begin(services.database)
     seen: list[str] = []
@@ -99,11 +99,12 @@ def test_a_stream_of_no_job_is_404(client: TestClient) -> None:
 def test_a_stream_ends_when_its_client_goes_away() -> None:
     polls: list[int] = []
     polled = threading.Event()
+    hubs = hub.Hubs()
 
-    def read(cursor: int) -> list[sse.Item]:
-        polls.append(cursor)
+    def read(cursors: Mapping[str, int]) -> dict[str, list[hub.Item]]:
+        polls.extend(cursors.values())
         polled.set()
-        return []
+        return {}
 
     async def gone() -> dict[str, str]:
         await anyio.to_thread.run_sync(polled.wait, 10)
@@ -113,8 +114,10 @@ def test_a_stream_ends_when_its_client_goes_away() -> None:
         return
 
     async def listen() -> None:
+        answer = sse.stream(hubs, hub.Source("events", read), "job", 7, sse.Listener())
         with anyio.fail_after(10):
-            await sse.stream(read, 7)({"type": "http", "method": "GET"}, gone, ignore)
+            await answer({"type": "http", "method": "GET"}, gone, ignore)
+        assert hubs.here().is_idle
 
     anyio.run(listen)
     assert set(polls) == {7}

@@ -313,7 +313,7 @@ def test_quotas_over_http(built_app: FastAPI, services: Services, admin: TestCli
 def test_a_listener_is_sent_away_when_its_key_ends(
     built_app: FastAPI, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.sse.WELCOME_S", 0.0)
+    monkeypatch.setattr("api.hub.WELCOME_S", 0.0)
     world = build(built_app, services, "alpha")
     running = world.client.post("/v1/jobs", json=world.calls["/v1/jobs", "post"].json).json()["id"]
     key_id, _ = new_key(services, "alpha", "jobs:read")

@@ -323,5 +323,9 @@ class Webhook(Model):
 
     id: str
     url: str
+    events: list[str] = field(default_factory=list)
+    """Empty: all."""
+    enabled: bool = True
+    disabled_reason: str | None
     secret: str | None = field(repr=False)
     created_at: datetime | None

@@ -16,6 +16,7 @@ from service.db.models.queue import ProjectUsage
 from service.db.models.records import Checkpoint, Event, LogChunk, MetricPoint
 from service.db.models.starts import StartContribution, StartVersion
 from service.db.models.system import IdempotencyKey, Receipt, Snapshot
+from service.db.models.webhooks import Delivery, Webhook
 
 __all__ = [
     "Alias",
@@ -30,6 +31,7 @@ __all__ = [
     "CondemnedFile",
     "Contribution",
     "Dataset",
+    "Delivery",
     "Event",
     "Family",
     "IdempotencyKey",
@@ -48,4 +50,5 @@ __all__ = [
     "Transition",
     "UtcDateTime",
     "WarpVersion",
+    "Webhook",
 ]

@@ -4,6 +4,7 @@ import functools
 import http.server
 import threading
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import fsspec
@@ -12,8 +13,11 @@ import pytest
 from service.data import FileSource, FolderSource
 from service.data.outside import opened
 from service.errors import InvalidRequest, TooLarge
+from service.outbound import Guard
 
 MIB = 1 << 20
+HERE = Guard(networks=(ip_network("127.0.0.0/8"),))
+"""The web servers of this test are on this machine."""
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ def roots(tmp_path: Path) -> list[Path]:
 
 
 def read(uri: str, roots: list[Path], max_bytes: int = MIB) -> bytes:
-    with opened(uri, roots, max_bytes) as (source, _):
+    with opened(uri, roots, max_bytes, HERE) as (source, _):
         assert isinstance(source, FileSource)
         with source.open() as file:
             content = file.read()
@@ -34,8 +38,8 @@ def read(uri: str, roots: list[Path], max_bytes: int = MIB) -> bytes:
         return content
 
 
-def refused(uri: str, roots: list[Path], message: str) -> None:
-    with pytest.raises(InvalidRequest, match=message) as caught, opened(uri, roots, MIB):
+def refused(uri: str, roots: list[Path], message: str, guard: Guard = HERE) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught, opened(uri, roots, MIB, guard):
         pass
     assert caught.value.param == "uri"
 
@@ -72,7 +76,7 @@ def test_a_folder_is_hashed_by_names_and_contents(roots: list[Path], tmp_path: P
         for old in folder.iterdir():
             old.unlink()
         (folder / name).write_bytes(content)
-        with opened(str(folder), roots, MIB) as (source, sha256):
+        with opened(str(folder), roots, MIB, HERE) as (source, sha256):
             assert isinstance(source, FolderSource)
             assert [member.path for member in source.members] == [name]
             digests.add(sha256)
@@ -89,8 +93,11 @@ def test_a_folder_is_hashed_by_names_and_contents(roots: list[Path], tmp_path: P
         ("ssh://host/a.csv", "scheme 'ssh' is not accepted"),
         ("ftp://host/a.csv", "scheme 'ftp' is not accepted"),
         ("http://user:password@localhost/a.csv", "no user or password"),
-        ("http://169.254.169.254/latest/meta-data", "own network"),
-        ("http://metadata.google.internal/x", "own network"),
+        ("hdfs://namenode:8020/a.csv", "scheme 'hdfs' is not accepted"),
+        ("http://169.254.169.254/latest/meta-data", "no public address"),
+        ("http://[0:0:0:0:0:ffff:a9fe:a9fe]/latest/meta-data", "no public address"),
+        ("http://0xa9fea9fe/latest/meta-data", "no public address"),
+        ("http://10.0.0.1/a.csv", "no public address"),
         ("memory://nothing-there.csv", "there is nothing at"),
         ("http://127.0.0.1:9/a.csv", "cannot be read"),
     ],
@@ -134,3 +141,24 @@ def test_a_web_server(web: str, roots: list[Path]) -> None:
     refused(f"{web}/nothing.txt", roots, "there is nothing at")
     with pytest.raises(TooLarge):
         read(f"{web}/a.txt", roots, max_bytes=4)
+    refused(f"{web}/a.txt", roots, "no public address", Guard())
+
+
+def test_redirects_are_judged_too(roots: list[Path]) -> None:
+    """The first address is allowed, the one that it names is not."""
+
+    class Redirect(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(302)
+            self.send_header("Location", "http://169.254.169.254/latest/meta-data")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            refused(f"http://127.0.0.1:{server.server_port}/a.txt", roots, "no public address")
+        finally:
+            server.shutdown()

@@ -147,3 +147,13 @@ def test_a_key_with_foreign_characters_is_refused_without_showing_it(served: Ser
     with pytest.raises(errors.WarpAdamError, match="WARPADAM_API_KEY") as caught:
         Client(served.url, api_key="schlüssel\n")
     assert "schl" not in str(caught.value)
+
+
+def test_webhooks_show_their_secret_once(served: Served) -> None:
+    with Client(served.url) as client:
+        made = client.webhooks.create("https://8.8.8.8/hook", events=["end"])
+        assert (made.secret or "").startswith("whsec_")
+        (found,) = client.webhooks.list()
+        assert (found.id, found.events, found.enabled, found.secret) == (made.id, ["end"], True, None)
+        client.webhooks.delete(made.id)
+        assert list(client.webhooks.list()) == []
