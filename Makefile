@@ -6,10 +6,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit lock clean runtime dev
+.PHONY: help demo serve test lint test-unit bench-convergence lock clean runtime dev bench
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: runtime ## set up, start the service, train, and compare WarpAdam with AdamW on a held-out domain
 	@$(BIN)/warpadam demo
@@ -29,6 +29,9 @@ lint: dev ## set up, then ruff, mypy and the import fences
 test-unit: dev ## the tests that need no Ray and take no ten seconds
 	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
 
+bench-convergence: bench ## set up, then WarpAdam against its peers: hours, resumable; BENCH=--quick takes minutes
+	$(BIN)/python -m benchmarks.convergence $(BENCH)
+
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }
 	scripts/lock.sh
@@ -42,3 +45,6 @@ runtime:
 
 dev:
 	@scripts/install dev
+
+bench:
+	@scripts/install bench
