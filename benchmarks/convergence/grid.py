@@ -17,7 +17,7 @@ GROWTH = 4
 
 RATIOS = (2, 1.5, 1.25, 1.1, 1, 0.9, 0.8, 0.75, 0.67, 0.6, 0.5, 0.44, 0.4, 0.36, 0.33, 0.29, 0.25)
 """Budgets as shares of T, largest first."""
-ANCHORS = (2, 1, 0.5, 0.25)
+ANCHORS = (1, 0.5, 0.25)
 """The budgets that are tuned; the others take the setting of the nearest one (by ratio), for every method alike."""
 
 

@@ -5,21 +5,26 @@ what was observed is packed, merged and solved as in the service. Evaluation job
 """
 
 import hashlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmarks.convergence import forward, updates
+from benchmarks.convergence.cache import kept
 from benchmarks.convergence.families import family as family_of
 from benchmarks.convergence.grid import Setting
+from benchmarks.convergence.store import code_version
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.training import Recipe, gradients, initial
 from benchmarks.convergence.updates import Adam, Stacked
-from warpadam.learn import RULES, Contribution, LearningRule, Statistics, check_contribution
+from warpadam.learn import RULES, Contribution, LearningRule, Statistics, check_contribution, observe
 from warpadam.shapes import AxisKeys, axis_keys, sharing_by_key, sizes_by_key
 from workers.tasks.schedules import factor
 
@@ -65,7 +70,7 @@ def learn(name: str, jobs: int = 20, *, rule: str = "covariance", observed: floa
 def learn_from(family: Family, tasks: Sequence[Task], rule: LearningRule, observed: float = 1.0) -> Learned:
     statistics, finals = Statistics(), []
     for number, task in enumerate(tasks):
-        contributions, weights = _contribute(family, task, rule, seed=1000 + number, observed=observed)
+        contributions, weights = _contributed(family, task, rule, seed=1000 + number, observed=observed)
         for contribution in contributions:
             statistics = rule.merge(statistics, contribution)
         finals.append(weights)
@@ -90,6 +95,30 @@ def averaged(weights: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def _job(family: Family, task: Task) -> str:
     return f"{family.name}/{task.name}"
+
+
+def _contributed(
+    family: Family, task: Task, rule: LearningRule, *, seed: int, observed: float
+) -> tuple[list[Contribution], dict[str, Tensor]]:
+    """`_contribute`, kept on the disk by everything that it depends on."""
+    files = [Path(str(module.__file__)) for module in (sys.modules[__name__], forward, updates, observe)]
+    made_from = (
+        f"{family.name} {family.T} {family.batch_size} {family.learning_rate} {family.anchor} {task.digest} "
+        f"{task.name} {task.model} {rule} {seed} {observed} {code_version(*files)}"
+    )
+
+    def make() -> dict[str, Tensor]:
+        contributions, weights = _contribute(family, task, rule, seed=seed, observed=observed)
+        encoded = {
+            f"contribution {number:04}": torch.frombuffer(bytearray(each.encode()), dtype=torch.uint8)
+            for number, each in enumerate(contributions)
+        }
+        return {**encoded, **{f"weight {name}": weight for name, weight in weights.items()}}
+
+    found = kept("job", made_from, make)
+    named = {name: found[f"weight {name}"] for name in (key[7:] for key in found if key.startswith("weight "))}
+    ordered = [found[name] for name in sorted(found) if name.startswith("contribution ")]
+    return [Contribution.decode(bytes(each.numpy())) for each in ordered], named
 
 
 def _contribute(

@@ -34,7 +34,9 @@ def _preamble(families: Sequence[Numbers]) -> str:
     on = ", ".join(f"{name} {value}" for name, value in machine.items())
     return (
         "Made by `make bench-convergence`; how to read it is in docs/optimizer.md. Ratios are T divided by the "
-        f"smallest budget that reaches tuned AdamW's test loss at T, by AdamW's own ratio; 95 % intervals in brackets.\n\n{on}\n"
+        f"smallest budget that reaches tuned AdamW's test loss at T, by AdamW's own ratio; 95 % intervals in "
+        f"brackets, † where the lower bound is under {NO_HARM}.\n\n"
+        f"{on}\n"
     )
 
 

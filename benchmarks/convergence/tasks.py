@@ -113,7 +113,7 @@ class Family:
     init: Literal["random", "shared"] = "random"
     learning_rate: float = 1.6e-2  # the contributors' own
     start: Mapping[str, Tensor] | None = field(default=None, repr=False)  # the weights that every job begins from
-    tuning_seeds: int = 2
+    tuning_seeds: int = 1
     centre: int = 4  # the grids' middle learning rate is 1e-3 · 2^centre, for every method
     anchor: str | None = None  # what hidden axes are aligned with; None: they have no P
 
