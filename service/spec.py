@@ -136,12 +136,26 @@ class OptimizerSpec(Part):
     warp: Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
     follow: bool = False
     project_back: bool = True
+    adapt: Literal["none", "hidden", "all"] = "none"
+    """Whether P goes on adapting to this job's own gradients: on the axes that no family can share, or on all."""
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
 
     @model_validator(mode="after")
     def _follow_needs_an_alias(self) -> "OptimizerSpec":
         if self.follow and (isinstance(self.warp, int) or self.warp in ("data", "none")):
             raise ValueError("follow moves along an alias: warp must be champion, latest or another alias")
+        return self
+
+    @model_validator(mode="after")
+    def _adapt_needs_a_basis(self) -> "OptimizerSpec":
+        if self.adapt == "none":
+            return self
+        if self.name != "warpadam":
+            raise ValueError(f"adapt is warpadam's: name must be warpadam, not {self.name}, or adapt none")
+        if not self.project_back:
+            raise ValueError("adapt needs project_back: the paper's rule has no basis that could follow the gradient")
+        if self.adapt == "all" and self.follow:
+            raise ValueError("adapt all leaves nothing of P to follow: use adapt hidden, or follow false")
         return self
 
 

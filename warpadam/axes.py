@@ -19,7 +19,7 @@ Row = tuple[str | None, ...]
 
 @dataclass(frozen=True)
 class AxisCoverage:
-    """One axis: whether P has a matrix for it, and if not, why."""
+    """One axis: whether P has a matrix for it, and if not, why; and whether it adapts within the job."""
 
     parameter: str
     axis: int
@@ -28,6 +28,11 @@ class AxisCoverage:
     covered: bool
     reason: str = ""
     size_differs: bool = False
+    adapts: bool = False
+
+    def __str__(self) -> str:
+        found = self.key if self.covered else f"none ({self.reason})"
+        return f"{self.parameter}[{self.axis}] size {self.size}: {found}{', adapts' if self.adapts else ''}"
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,7 @@ class Coverage:
 
     def __str__(self) -> str:
         head = f"{len(self.covered)} of {len(self.axes)} axes have a matrix"
-        lines = [
-            f"  {axis.parameter}[{axis.axis}] size {axis.size}: {axis.key if axis.covered else f'none ({axis.reason})'}"
-            for axis in self.axes
-        ]
-        return "\n".join([head, *lines])
+        return "\n".join([head, *(f"  {axis}" for axis in self.axes)])
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -1,10 +1,10 @@
-"""The update as a pure function of lists of tensors, and `WarpAdam`, a thin `torch.optim.Optimizer` around it.
+"""`WarpAdam`, a thin `torch.optim.Optimizer` around the pure update of `warpadam.update`.
 
-Without a P, or with P = I, it is `torch.optim.AdamW`: the same operations in the same order, bit for bit where
-`foreach=False` is (CPU, float32).
+Without a P, or with P = I, it is `torch.optim.AdamW`, bit for bit where `foreach=False` is (CPU, float32).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from math import isfinite
 from os import PathLike
 from typing import Any, overload
@@ -13,57 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import Optimizer, ParamsT, StateDict
 
+from warpadam import adapt as adapting
+from warpadam.adapt import Adaptation, Mode, adapted
 from warpadam.axes import Coverage, Row, cover, find_axes, own_axes, require, unwrap
-from warpadam.shapes import AxisKeys
+from warpadam.reflector import Reflector
+from warpadam.shapes import AxisKeys, merged_shape
 from warpadam.transport import rotations, transport
-from warpadam.warp import Matrices, Warp, turn
+from warpadam.update import Batch, plan, warp_adam
+from warpadam.warp import Matrices, Matrix, Warp
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def warp_adam(
-    params: list[Tensor],  # θ, float32 or float64
-    gradients: list[Tensor],  # g, of the same shapes and types
-    *,
-    exp_avgs: list[Tensor],  # m, in P's coordinates; changed in place
-    exp_avg_sqs: list[Tensor],  # v, in P's coordinates; changed in place
-    steps: list[int],  # t, this step included: 1 in the first
-    warps: list[Matrices],  # P: a matrix or None for each axis; () is the identity
-    lr: float,
-    betas: tuple[float, float],
-    eps: float,
-    weight_decay: float,
-    project_back: bool,
-) -> None:
-    """One step of WarpAdam (the equations are in the class), in place. An empty list is no step."""
-    if not params:
-        return
-    beta1, beta2 = betas
-    turned = [turn(g, P) if P else g for g, P in zip(gradients, warps, strict=True)]
-    if weight_decay != 0:
-        torch._foreach_mul_(params, 1 - lr * weight_decay)
-    torch._foreach_lerp_(exp_avgs, turned, 1 - beta1)
-    torch._foreach_mul_(exp_avg_sqs, beta2)
-    torch._foreach_addcmul_(exp_avg_sqs, turned, turned, 1 - beta2)
-
-    # m̂ / (√v̂ + ε) as AdamW groups it: the bias correction of m is part of the step size, that of v divides its root.
-    sizes = [-lr / (1 - beta1**t) for t in steps]
-    denominators = torch._foreach_sqrt(exp_avg_sqs)
-    torch._foreach_div_(denominators, [(1 - beta2**t) ** 0.5 for t in steps])
-    torch._foreach_add_(denominators, eps)
-
-    straight = [i for i, P in enumerate(warps) if not (P and project_back)]
-    if straight:
-        torch._foreach_addcdiv_(
-            [params[i] for i in straight],
-            [exp_avgs[i] for i in straight],
-            [denominators[i] for i in straight],
-            [sizes[i] for i in straight],
-        )
-    for i in sorted(set(range(len(params))) - set(straight)):
-        # addcdiv is θ + (size · m) / d: the same operations, with Pᵀ between the division and the sum.
-        update = exp_avgs[i].mul(sizes[i]).div_(denominators[i])
-        params[i].add_(turn(update, warps[i], transpose=True))
+_CPU = torch.device("cpu")
 
 
 class WarpAdam(Optimizer):
@@ -84,6 +44,9 @@ class WarpAdam(Optimizer):
     has matrices for hidden axes. `strict`: ValueError where no axis found a matrix or where a size differs.
     Parameters below 32 bits keep float32 moments. The moments in a `state_dict` belong to the P they were made under,
     whose digest is stored with them: another P refuses them.
+    `adapt`: P goes on adapting to this job's own gradients, on the axes that a family cannot share ("hidden") or on all
+    of them ("all"); an `Adaptation` says how (`warpadam.adapt`). It needs `project_back`.
+    `fused`: torch's fused kernel for Adam's own part, equal within rounding; None is where it pays, on a GPU.
     """
 
     def __init__(
@@ -98,22 +61,29 @@ class WarpAdam(Optimizer):
         axes: AxisKeys | None = None,
         strict: bool = True,
         project_back: bool = True,
+        adapt: Mode | Adaptation = "none",
+        fused: bool | None = None,
     ) -> None:
         self._warp: Warp | None = None
+        self._rows: dict[Tensor, Row] = {}
         self._warps: dict[Tensor, list[str | None]] = {}
+        self._plans: dict[tuple[Tensor, ...], list[Batch]] = {}
         self._given_axes = axes
         self._strict = strict
         if isinstance(params, nn.Module):
             self._given_axes = own_axes(params) if axes is None else axes
             params = list(unwrap(params).named_parameters())
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "project_back": project_back}
-        super().__init__(params, {**defaults, "warp": None})
+        settings = {"adapt": Adaptation.read(adapt).stored(), "fused": fused, "warp": None}
+        super().__init__(params, {**defaults, **settings})
         self._bind(warp if warp is None or isinstance(warp, Warp) else Warp.load(warp))
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
+        if "adapt" in param_group:
+            param_group["adapt"] = Adaptation.read(param_group["adapt"]).stored()
         _check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
-        if self._warp is not None:
+        if self._warp is not None or self._rows:
             self._bind(self._warp)
 
     @overload
@@ -134,56 +104,114 @@ class WarpAdam(Optimizer):
         return loss
 
     def _update(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        states = [self._state(param) for param in params]
+        adaptation = Adaptation.read(group["adapt"])
+        params = [param for param in params if self._prepare(param, adaptation, group)]
+        states = [self.state[param] for param in params]
         for state in states:
             state["step"] += 1
-        wide = [param.to(_wide(param)) for param in params]  # the parameter itself, unless it is below 32 bits
+        steps = [int(state["step"].item()) for state in states]
+        fused = group["fused"]
         warp_adam(
-            wide,
-            [param.grad.to(_wide(param)) for param in params if param.grad is not None],
+            params,
+            [_gradient(param) for param in params],
             exp_avgs=[state["exp_avg"] for state in states],
             exp_avg_sqs=[state["exp_avg_sq"] for state in states],
-            steps=[int(state["step"].item()) for state in states],
-            warps=[self._matrices(param) for param in params],
+            steps=steps,
+            batches=self._plan(params),
             lr=float(group["lr"]),
             betas=group["betas"],
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             project_back=group["project_back"],
+            fused=all(param.is_cuda for param in params) if fused is None else fused,
         )
-        for param, updated in zip(params, wide, strict=True):
-            if updated is not param:
-                param.copy_(updated)
+        if adaptation.axes != "none":
+            for param, step in zip(params, steps, strict=True):
+                self._adapt(param, step, adaptation, group)
 
-    def _state(self, param: Tensor) -> dict[str, Tensor]:
-        """AdamW's own state, made at the first step: `step` (float32, CPU), `exp_avg`, `exp_avg_sq`."""
-        if param.grad is not None and param.grad.layout is not torch.strided:
-            raise RuntimeError("WarpAdam needs dense gradients: make the embedding with sparse=False")
-        if param.is_complex():
-            raise RuntimeError("WarpAdam needs real parameters: optimise torch.view_as_real of a complex one")
+    def _plan(self, params: list[Tensor]) -> list[Batch]:
+        """Batches of these parameters, made anew when P has changed or others have a gradient."""
+        key = tuple(params)
+        if key not in self._plans:
+            self._plans = {known: batches for known, batches in self._plans.items() if not set(known) & set(key)}
+            self._plans[key] = plan(params, [self._matrices(p) for p in params], [_wide(p) for p in params])
+        return self._plans[key]
+
+    def _prepare(self, param: Tensor, adaptation: Adaptation, group: dict[str, Any]) -> bool:
+        """Sees that a parameter has its state: AdamW's own, `step` (float32, CPU), `exp_avg`, `exp_avg_sq`, and the
+        matrices of the axes that adapt. False where this gradient only begins them."""
+        _check_gradient(param)
         state: dict[str, Tensor] = self.state[param]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
             for moment in MOMENTS:
                 state[moment] = torch.zeros_like(param, dtype=_wide(param), memory_format=torch.preserve_format)
-        return state
+        missing = [a for a in self._adapted(param, adaptation) if adapting.basis_name(a) not in state]
+        if not missing:
+            return True
+        given = self._given(param)
+        sizes = merged_shape(param.shape, self._axes(param))
+        for axis in missing:
+            matrix = _dense(given[axis]) if given else None
+            adapting.start(state, axis, matrix, sizes[axis], state["exp_avg"])
+        if adaptation.first != "skip" or not self._blank(param, missing):
+            return True
+        adapting.observe(state, missing, len(sizes), _gradient(param), _beta(adaptation, group))
+        adapting.refresh(state, missing, len(sizes), self._blank(param, missing), adaptation)
+        return False
 
-    def _matrices(self, param: Tensor) -> Matrices:
+    def _adapt(self, param: Tensor, step: int, adaptation: Adaptation, group: dict[str, Any]) -> None:
+        axes = self._adapted(param, adaptation)
+        if not axes:
+            return
+        state, count = self.state[param], self._axes(param)
+        adapting.observe(state, axes, count, _gradient(param), _beta(adaptation, group))
+        if step % adaptation.every == 0:
+            whole = self._blank(param, axes) if adaptation.first == "eigh" and step == adaptation.every else []
+            adapting.refresh(state, axes, count, whole, adaptation)
+            self._plans.clear()
+
+    def _adapted(self, param: Tensor, adaptation: Adaptation) -> tuple[int, ...]:
+        return adapted(param.shape, self._rows.get(param), adaptation)
+
+    def _blank(self, param: Tensor, axes: Iterable[int]) -> list[int]:
+        """Those of the axes for which P has no matrix."""
+        given = self._given(param)
+        return [axis for axis in axes if not given or given[axis] is None]
+
+    def _given(self, param: Tensor) -> Matrices:
+        """What P has for a parameter's axes, as P holds it."""
         keys = self._warps.get(param)
         if keys is None or self._warp is None:
             return ()
-        return [None if key is None else self._warp.matrix(key, param.device, _wide(param)) for key in keys]
+        return [None if key is None else self._warp.matrix(key, _CPU, _wide(param)) for key in keys]
+
+    def _matrices(self, param: Tensor) -> Matrices:
+        """What is in use: P's, and a parameter's own where it adapts."""
+        given = self._given(param)
+        own = {int(name[6:]): value for name, value in self.state[param].items() if name.startswith("basis_")}
+        if not own:
+            return given
+        return [own.get(axis, given[axis] if given else None) for axis in range(self._axes(param))]
+
+    def _axes(self, param: Tensor) -> int:
+        """How many axes a parameter has: one for each of its keys, or for each dimension."""
+        return len(self._rows.get(param, ())) or param.ndim
 
     def coverage(self) -> Coverage:
         """Which axes found a matrix, and why the others did not. Printable."""
-        return self._cover(self._warp)[1]
+        coverage = self._cover(self._warp)[1]
+        named = dict(self._named())
+        modes = {p: Adaptation.read(group["adapt"]) for group in self.param_groups for p in group["params"]}
+        moving = {(name, axis) for name, param in named.items() for axis in self._adapted(param, modes[param])}
+        return Coverage(tuple(replace(a, adapts=(a.parameter, a.axis) in moving) for a in coverage.axes))
 
     def change_warp(self, new: Warp | None) -> None:
         """Go on under another P: m and v are carried over into its coordinates, never reset.
 
         With R = P′Pᵀ per axis: m ← R_L m R_Rᵀ and v ← (R_L∘R_L) v (R_R∘R_R)ᵀ. A change by a signed permutation leaves
         every following step as it was. Change at most once in 1/(1-β2) steps: v needs them to forget. A P that `strict`
-        refuses changes nothing.
+        refuses changes nothing. Axes that adapt keep the matrices of their own.
         """
         before = {param: self._matrices(param) for param in self.state}
         self._bind(new)
@@ -191,7 +219,8 @@ class WarpAdam(Optimizer):
             turned = rotations(old, self._matrices(param))
             if turned:
                 state = self.state[param]
-                state["exp_avg"], state["exp_avg_sq"] = transport(state["exp_avg"], state["exp_avg_sq"], turned)
+                there = [None if R is None else R.to(state["exp_avg"]) for R in turned]
+                state["exp_avg"], state["exp_avg_sq"] = transport(state["exp_avg"], state["exp_avg_sq"], there)
 
     def load_state_dict(self, state_dict: StateDict) -> None:
         """Exact: the next steps are those of the optimizer that was saved. ValueError for moments of another P."""
@@ -202,23 +231,26 @@ class WarpAdam(Optimizer):
                     "load it into an optimizer with that warp, then call change_warp"
                 )
         super().load_state_dict(state_dict)
+        self._plans.clear()
         # The base class rounds moments to the parameter's type, float32 or not, and shares `step` with what was loaded.
         saved_ids = [index for group in state_dict["param_groups"] for index in group["params"]]
         for index, param in zip(saved_ids, self._parameters(), strict=True):
             for name, value in state_dict["state"].get(index, {}).items():
-                if name in MOMENTS:
+                if name in MOMENTS or adapting.is_own(name):
                     self.state[param][name] = value.to(device=param.device, dtype=_wide(param), copy=True)
                 elif name == "step":
                     self.state[param][name] = torch.as_tensor(value, dtype=torch.float32, device="cpu").clone()
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("_warp", "_warps", "_given_axes", "_strict")
-        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}}
+        own = ("_warp", "_rows", "_warps", "_given_axes", "_strict")
+        return {**super().__getstate__(), **{name: getattr(self, name) for name in own}, "_plans": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # a state_dict of AdamW has neither
+        for group in self.param_groups:  # a state_dict of AdamW has none of them
             group.setdefault("project_back", True)
+            group.setdefault("adapt", Adaptation(axes="none").stored())
+            group.setdefault("fused", None)
             group.setdefault("warp", None)
 
     def _bind(self, warp: Warp | None) -> None:
@@ -237,6 +269,8 @@ class WarpAdam(Optimizer):
         }
         named = dict(self._named())
         self._warp = warp
+        self._plans.clear()
+        self._rows = {named[name]: row for name, row in axes.items()}
         self._warps = {named[name]: row for name, row in rows.items() if any(row)}
         for group in self.param_groups:
             group["warp"] = None if warp is None else warp.digest
@@ -260,6 +294,26 @@ def _wide(param: Tensor) -> torch.dtype:
     return torch.float64 if param.dtype == torch.float64 else torch.float32
 
 
+def _gradient(param: Tensor) -> Tensor:
+    assert param.grad is not None
+    return param.grad
+
+
+def _beta(adaptation: Adaptation, group: dict[str, Any]) -> float:
+    return float(group["betas"][1]) if adaptation.beta is None else adaptation.beta
+
+
+def _dense(matrix: Matrix | None) -> Tensor | None:
+    return matrix.dense() if isinstance(matrix, Reflector) else matrix
+
+
+def _check_gradient(param: Tensor) -> None:
+    if param.grad is not None and param.grad.layout is not torch.strided:
+        raise RuntimeError("WarpAdam needs dense gradients: make the embedding with sparse=False")
+    if param.is_complex():
+        raise RuntimeError("WarpAdam needs real parameters: optimise torch.view_as_real of a complex one")
+
+
 def _check_options(options: Mapping[str, Any]) -> None:
     lr, betas, eps, weight_decay = (options[name] for name in ("lr", "betas", "eps", "weight_decay"))
     for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
@@ -267,3 +321,5 @@ def _check_options(options: Mapping[str, Any]) -> None:
             raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
     if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {betas}")
+    if options["adapt"]["axes"] != "none" and not options["project_back"]:
+        raise ValueError("adapt needs project_back=True: the paper's rule has no basis that could follow the gradient")

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from warpadam.warp import Matrices, turn
+from warpadam.reflector import Reflector
+from warpadam.warp import Matrices, Matrix, turn
 
 PERMUTATION_WITHIN = 2e-5
 """P and P′ are orthogonal within 1e-5 each, so an R this near to a signed permutation is one."""
@@ -30,9 +31,10 @@ def transport(exp_avg: Tensor, exp_avg_sq: Tensor, turned: Sequence[Tensor | Non
     return turn(exp_avg, turned), turn(exp_avg_sq, squared)
 
 
-def _rotation(old: Tensor | None, new: Tensor | None) -> Tensor | None:
-    if old is new:
+def _rotation(former: Matrix | None, latter: Matrix | None) -> Tensor | None:
+    if former is latter:
         return None
+    old, new = _dense(former), _dense(latter)
     some = old if old is not None else new
     assert some is not None
     identity = torch.eye(len(some), dtype=torch.float64, device=some.device)
@@ -49,3 +51,7 @@ def _rotation(old: Tensor | None, new: Tensor | None) -> Tensor | None:
 def _is_signed_permutation(R: Tensor) -> bool:
     ones = R.abs()
     return bool(((ones == 0) | (ones == 1)).all() and (ones.sum(0) == 1).all() and (ones.sum(1) == 1).all())
+
+
+def _dense(matrix: Matrix | None) -> Tensor | None:
+    return matrix.dense() if isinstance(matrix, Reflector) else matrix

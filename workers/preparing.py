@@ -4,6 +4,7 @@ import torch
 from torch.optim import AdamW, Optimizer
 
 from warpadam import Warp, WarpAdam
+from warpadam.adapt import Adaptation
 from warpadam.learn import own_data
 from warpadam.shapes import AxisKeys, sizes_by_key
 from warpadam.warpfile import WarpMetadata
@@ -49,6 +50,7 @@ def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Op
         eps=options.eps,
         weight_decay=options.weight_decay,
         project_back=options.project_back,
+        adapt=Adaptation(axes=options.adapt, max_axis=plan.max_axis),
         warp=None if warp is None else Warp.from_bytes(warp),
     )
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.warpadam.matrices import rotation
-from warpadam import Warp, WarpAdam
+from warpadam import Warp, WarpAdam, update
 
 AXES = {"0.weight": (None, "input:6"), "2.weight": ("output:3", None)}
 WARP = Warp({"input:6": rotation(6), "output:3": rotation(3)})
@@ -185,15 +185,13 @@ def test_a_warp_can_be_a_path(tmp_path: Path) -> None:
 
 def test_axes_without_a_matrix_multiply_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     turned: list[int] = []
-    from warpadam import optimizer as module
-
-    original = module.turn
+    original = update.turn
 
     def counting(tensor: Tensor, matrices: Any, *, transpose: bool = False) -> Tensor:
         turned.append(sum(matrix is not None for matrix in matrices))
         return original(tensor, matrices, transpose=transpose)
 
-    monkeypatch.setattr(module, "turn", counting)
+    monkeypatch.setattr(update, "turn", counting)
     net = model()
     train(net, WarpAdam(net, warp=WARP, axes=AXES), 1)
     assert turned == [1, 1, 1, 1]  # two weights with one matrix each, there and back; biases never

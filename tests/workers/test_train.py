@@ -107,10 +107,14 @@ def test_the_best_model_is_saved_where_it_was_seen() -> None:
     assert again.final["val_loss"] == best[0].val_loss
 
 
-@pytest.mark.parametrize("name", ["warpadam", "adamw"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [{}, {"name": "adamw"}, {"adapt": "hidden"}, {"adapt": "all"}],
+    ids=["warpadam", "adamw", "hidden", "all"],
+)
 @PLANS
-def test_a_resumed_run_goes_on_bit_for_bit(make: Any, name: str) -> None:
-    job = make(optimizer={"name": name})
+def test_a_resumed_run_goes_on_bit_for_bit(make: Any, optimizer: dict[str, Any]) -> None:
+    job = make(optimizer=optimizer)
     _, whole = run(job)
     saved = next(saved for saved in whole.saved if saved.step == 10)
     rest = Plan(**{**vars(job), "resume_model": saved.model, "resume_state": saved.state})
