@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service import events, warps
+from service import aliases, events, warps
 from service.db import family_queries, job_queries, ledger_queries, warp_queries
 from service.db.models import Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
@@ -82,6 +82,10 @@ class Ledger:
     newest: WarpVersion | None
     """The newest version that was learned, not uploaded."""
 
+    @property
+    def rule(self) -> str | None:
+        return self.rows[0].rule if self.rows else None
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -144,6 +148,11 @@ def next_version(session: Session, family_id: int) -> int:
     return warp_queries.newest_number(session, family_id) + 1
 
 
+def rule(session: Session, family_id: int) -> str | None:
+    """The learning rule of the family, which its first contribution decides for good; None before there is one."""
+    return ledger_queries.rule(session, family_id)
+
+
 def watermark(session: Session, job_id: str) -> int:
     """The step from which the job's next contribution starts."""
     return ledger_queries.watermark(session, job_id)
@@ -154,10 +163,13 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
 
     Within an attempt each contribution starts where the last one ended. An attempt's first one may start later: the
     steps between the watermark and the checkpoint that it resumed from ended with the attempt before it.
-    RefusedError: `unknown_job`, `stale_token`, `overlap`, `gap`.
+    RefusedError: `unknown_job`, `stale_token`, `wrong_rule`, `overlap`, `gap`.
     """
     family = _owned(session, family_id, epoch)
     job = check_sender(job_queries.locked(session, entry.job_id), family_id, token)
+    learned_by = rule(session, family_id)
+    if learned_by is not None and learned_by != entry.rule:
+        raise RefusedError("wrong_rule", f"family {family.name} learns by {learned_by}, not by {entry.rule}")
     same = ledger_queries.at(session, entry.job_id, entry.start)
     if same is not None and (same.end, same.sha256) == (entry.end, entry.sha256):
         return Accepted(watermark(session, entry.job_id), new=False)
@@ -206,6 +218,29 @@ def publish(session: Session, family_id: int, epoch: int, draft: Draft, *, now: 
     family.learner_seen_at = now
     row = WarpVersion(family_id=family_id, epoch=epoch, created_at=now, **vars(draft))
     return warps.add(session, family, row, reason="learned")
+
+
+def compared(
+    session: Session,
+    family_id: int,
+    epoch: int,
+    version: int,
+    comparison: Json,
+    *,
+    champion: int | None,
+    now: datetime,
+) -> None:
+    """Writes what a version's comparison with `champion` came to; one that won becomes the champion.
+
+    Nothing happens where people have moved the champion, or changed the family's policy, since it was compared.
+    """
+    family = _owned(session, family_id, epoch)
+    moved = aliases.version_of(session, family_id, "champion") != champion
+    if moved or family.promotion != "guarded":
+        return
+    session.get_one(WarpVersion, (family_id, version)).comparison = comparison
+    if comparison["won"]:
+        aliases.move(session, family_id, "champion", version, reason="promotion: guarded", now=now)
 
 
 def foldable(session: Session, family_id: int) -> list[str]:

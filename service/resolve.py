@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from service import checkpoints, cluster, families, sizing, warps
+from service import checkpoints, cluster, families, learning, sizing, warps
 from service.data.info import DatasetInfo
 from service.db import family_queries, warp_queries
 from service.db.models import Checkpoint, Dataset, Family, WarpVersion
@@ -101,6 +101,7 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
     model = sizing.model_of(spec, info)
     sizing.check_training(spec, info)
     family = families.ensure(session, project, spec.family)
+    _check_rule(session, family, spec)
     start = _start(session, project, spec, family, model)
     keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
     columns = _columns(info, spec, keys)
@@ -132,10 +133,16 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
 
 def _check_supported(spec: JobSpec) -> None:
     """What the description can say and this version cannot do yet."""
-    if spec.optimizer.learn == "hypergradient":
-        raise _unsupported("optimizer.learn", "hypergradient is not there yet: use covariance, or none.")
     if isinstance(spec.resources.workers, WorkerRange):
         raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
+
+
+def _check_rule(session: Session, family: Family, spec: JobSpec) -> None:
+    """A family learns by one rule: sums of two rules cannot be added."""
+    rule = learning.rule(session, family.id)
+    if spec.contributes and rule not in (None, spec.optimizer.learn):
+        message = f"Family {family.name} learns by {rule}: use learn: {rule} or none, or another family."
+        raise InvalidRequest(message, param="optimizer.learn")
 
 
 def _unsupported(param: str, message: str) -> InvalidRequest:

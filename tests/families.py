@@ -11,7 +11,7 @@ from service.db.session import Database
 from service.ids import new_id
 from service.spec import JobSpec
 from service.states import JobState
-from warpadam.learn.packed import Packed, pack
+from warpadam.learn.packed import Packed, next_name, pack
 from warpadam.learn.statistics import Contribution
 
 MODEL: Json = {"arch": "mlp", "hidden": [8], "activation": "relu", "input": 6, "output": 4}
@@ -32,7 +32,9 @@ def make_family(database: Database, name: str = "patches", promotion: str = "lat
     return database.write(lambda session: families.create(session, "default", name, promotion=promotion, now=now))
 
 
-def make_job(database: Database, family: Family, state: JobState = JobState.RUNNING) -> Running:
+def make_job(
+    database: Database, family: Family, state: JobState = JobState.RUNNING, *, learn: str = "covariance"
+) -> Running:
     """A job of the family in that state, with attempt 1 and token 1, over a dataset of its own."""
     job_id, dataset_id, now = new_id("job"), new_id("ds"), clock.now()
     spec = JobSpec.model_validate(
@@ -41,6 +43,7 @@ def make_job(database: Database, family: Family, state: JobState = JobState.RUNN
             "dataset": {"id": dataset_id},
             "task": "regression",
             "model": {"arch": "mlp", "hidden": [8]},
+            "optimizer": {"learn": learn},
             "training": {"steps": STEPS},
         }
     )
@@ -92,6 +95,12 @@ def sums(steps: int, seed: int = 0) -> dict[str, Packed]:
         matrix = seen.T @ seen
         found[key] = pack(matrix * (steps / np.trace(matrix)))
     return found
+
+
+def paired_sums(steps: int, seed: int = 0) -> dict[str, Packed]:
+    """The same with the products of each gradient and the next: what `hypergradient` sends."""
+    found = sums(steps, seed)
+    return found | {next_name(key): packed // 3 for key, packed in found.items()}
 
 
 def contribution(

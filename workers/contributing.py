@@ -60,14 +60,14 @@ class Contributing:
 
     def __init__(self, plan: Plan, keys: AxisKeys, group: Group, exchange: Exchange, start: int) -> None:
         self._plan, self._group, self._exchange = plan, group, exchange
-        self._rule = plan.spec.optimizer.learn
-        self._observer = RULES[self._rule].observe(keys, rank=group.rank, world_size=group.world)
+        self._rule = RULES[plan.spec.optimizer.learn]
+        self._observer = self._rule.observe(keys, rank=group.rank, world_size=group.world)
         self._start = self._last = max(start, plan.watermark)
         self._sequence = 0
 
     def observe(self, step: int, gradients: Iterable[tuple[str, Tensor]]) -> None:
         if step >= self._start:
-            self._observer.observe(gradients)
+            self._observer.observe(gradients, self._rule.weight(step / self._plan.steps))
 
     def wants(self, end: int) -> bool:
         due = end - self._start >= self._plan.spec.training.sync_every
@@ -77,7 +77,7 @@ class Contributing:
         shares = self._group.gather(self._observer.take())
         if self._group.leads:
             contribution = Contribution(
-                rule=self._rule,
+                rule=self._rule.name,
                 job=self._plan.job,
                 attempt=self._plan.attempt,
                 sequence=self._sequence,
@@ -101,9 +101,10 @@ class Contributing:
 
 def contributor(plan: Plan, keys: AxisKeys, group: Group, exchange: Exchange, start: int) -> Contributor:
     """What this job does for its family; observed are the keys that fit into one contribution."""
-    chosen = keys_within(keys, plan.max_contribution_bytes)
-    if plan.contributes and sizes_by_key(chosen):
-        return Contributing(plan, chosen, group, exchange, start)
+    if plan.contributes:
+        chosen = keys_within(keys, plan.max_contribution_bytes // RULES[plan.spec.optimizer.learn].triangles)
+        if sizes_by_key(chosen):
+            return Contributing(plan, chosen, group, exchange, start)
     return Following(exchange, plan.spec.training.sync_every, start)
 
 

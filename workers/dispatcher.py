@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 
 from service import attempts, clock, cluster
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, job_queries
+from service.db import dispatch_queries, family_queries, job_queries
 from service.db.session import Database
 from service.settings import Settings
 from service.spec import JobSpec, read_stored
@@ -209,9 +209,11 @@ class Dispatcher:
                 self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
 
     def _want_learners(self) -> None:
+        """Of families with jobs that contribute, and of guarded ones: there evaluations are looked at as they end."""
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self.pool.want_learners(frozenset(job.family_id for job in jobs if read_stored(job.spec).contributes))
+            jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
+        wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
+        self.pool.want_learners(frozenset(wanted))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

@@ -34,3 +34,8 @@ def unfinished_jobs(session: Session, family_id: int) -> int:
 def contributions(session: Session, family_id: int) -> int:
     rows = select(func.count()).select_from(Contribution).where(Contribution.family_id == family_id)
     return session.scalar(rows) or 0
+
+
+def guarded(session: Session) -> set[int]:
+    """Families whose champion moves by the guard."""
+    return set(session.scalars(select(Family.id).where(Family.promotion == "guarded")))

@@ -20,6 +20,12 @@ def at(session: Session, job_id: str, start: int) -> Contribution | None:
     return session.scalar(select(Contribution).where(Contribution.job_id == job_id, Contribution.start == start))
 
 
+def rule(session: Session, family_id: int) -> str | None:
+    """The rule of the family's first contribution; None where there is none."""
+    first = select(Contribution.rule).where(Contribution.family_id == family_id).order_by(Contribution.id).limit(1)
+    return session.scalar(first)
+
+
 def last(session: Session, job_id: str) -> Contribution | None:
     one = select(Contribution).where(Contribution.job_id == job_id).order_by(Contribution.start.desc()).limit(1)
     return session.scalar(one)

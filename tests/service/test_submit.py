@@ -7,7 +7,7 @@ from sqlalchemy import func, select
 
 from service import aliases, cluster, jobs
 from service.data.info import DatasetInfo
-from service.db.models import Blob, Checkpoint, Family, Job, WarpVersion
+from service.db.models import Blob, Checkpoint, Contribution, Family, Job, WarpVersion
 from service.errors import BadReference, DatasetNotReady, Forbidden, InvalidRequest, ServiceError
 from service.resolve import Resolved
 from tests.service.kit import NOW, PROJECT, TRANSFORMER, Bench, classes, images, table, text
@@ -247,7 +247,6 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
             "training.warmup_steps",
         ),
         (text(), {**LM, "model": HUGE}, InvalidRequest, "invalid_request", "model.context"),
-        (table(), {"optimizer": {"learn": "hypergradient"}}, InvalidRequest, "unsupported", "optimizer.learn"),
         (table(), {"resources": {"workers": {"min": 1, "max": 2}}}, InvalidRequest, "unsupported", "resources.workers"),
         (table(), {"optimizer": {"warp": 1}}, BadReference, "warp_not_found", "optimizer.warp"),
         (table(), {"init": {"checkpoint": "job_x/best"}}, BadReference, "checkpoint_not_found", "init.checkpoint"),
@@ -264,6 +263,22 @@ def test_each_error_names_its_field_and_leaves_nothing(
         assert (caught.value.error_code, caught.value.param) == (code, param)
     assert bench.read(lambda session: session.scalar(select(func.count()).select_from(Job))) == 0
     assert bench.read(lambda session: session.scalar(select(func.count()).select_from(Family))) == 0
+
+
+def test_a_family_learns_by_the_rule_of_its_first_contribution(bench: Bench) -> None:
+    dataset = bench.dataset()
+    first = bench.submit(dataset, optimizer={"learn": "hypergradient"})
+    row = Contribution(
+        family_id=first.family_id, job_id=first.id, attempt=1, sequence=0, start=0, end=9, created_at=NOW
+    )
+    row.rule, row.sha256, row.size = "hypergradient", "a" * 64, 1
+    bench.write(lambda session: session.add(row))
+    for learn in ("hypergradient", "none"):
+        bench.submit(dataset, optimizer={"learn": learn})
+    with pytest.raises(InvalidRequest, match="learns by hypergradient: use learn: hypergradient or none") as caught:
+        bench.submit(dataset, optimizer={"learn": "covariance"})
+    assert caught.value.param == "optimizer.learn"
+    bench.submit(dataset, family="another", optimizer={"learn": "covariance"})
 
 
 @pytest.mark.parametrize("state", ["inspecting", "invalid"])

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from service import attempts, clock, cluster
+from service import attempts, clock, cluster, families
 from service.processes import end_group, members
 from service.settings import Settings
 from service.states import JobState
@@ -164,8 +164,12 @@ def test_the_snapshot_says_what_is_free(house: House) -> None:
 def test_families_of_contributing_jobs_get_their_learner(house: House) -> None:
     learns = house.submit(family="learns")
     house.submit(family="does-not", optimizer={"learn": "none"})
+    guarded = house.submit(family="guarded", optimizer={"learn": "none"})
+    house.bench.write(
+        lambda session: families.update(session, "default", "guarded", promotion="guarded")
+    )  # its evaluations are to be looked at
     house.dispatcher().step()
-    assert house.pool.wanted[-1] == {house.bench.job(learns).family_id}
+    assert house.pool.wanted[-1] == {house.bench.job(job).family_id for job in (learns, guarded)}
 
 
 def test_a_program_that_dies_silently_is_tried_again(house: House) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from warpadam.learn.packed import unpack
+from warpadam.learn.packed import is_next, unpack
 from warpadam.learn.statistics import Statistics
 
 N0 = 300
@@ -37,21 +37,34 @@ class Solution:
     solved_with: dict[str, str]
 
 
-def solve(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE) -> Solution:
-    """P of these statistics. Without any evidence for a key its matrix is the identity."""
+def solve(
+    statistics: Statistics,
+    *,
+    n0: int = N0,
+    max_share: float = MAX_SHARE,
+    prior: Mapping[str, Matrix64] | None = None,
+    prior_steps: float = 0.0,
+) -> Solution:
+    """P of these statistics. Without any evidence for a key its matrix is the identity.
+
+    `prior`: key -> a matrix of trace 1 that counts like so many steps of one job (`own_data.moments`). Off by default:
+    it was measured not to help (docs/learning.md).
+    """
     matrices: dict[str, NDArray[np.float32]] = {}
     eigenvalues: dict[str, Matrix64] = {}
     with threadpool_limits(limits=1):
         for key, covariance in covariances(statistics, n0=n0, max_share=max_share).items():
-            matrices[key], eigenvalues[key] = _basis(covariance)
-        solved_with = _record()
+            if prior is not None and key in prior:
+                covariance = covariance + prior_steps * prior[key]  # noqa: PLW2901
+            matrices[key], eigenvalues[key] = eigenbasis(covariance)
+        solved_with = record("numpy.linalg.eigh float64")
     return Solution(matrices, eigenvalues, solved_with)
 
 
 def basis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
     """The P of one covariance (n, n) and its eigenvalues, as in `solve`: for a basis from other data than gradients."""
     with threadpool_limits(limits=1):
-        return _basis(covariance)
+        return eigenbasis(covariance)
 
 
 def verify(
@@ -82,6 +95,15 @@ def verify(
 
 def covariances(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE) -> dict[str, Matrix64]:
     """The family's C by key, float64."""
+    return {
+        key: matrix
+        for key, matrix in means(statistics, n0=n0, max_share=max_share).items()
+        if not is_next(key)  # what another rule sees beside it
+    }
+
+
+def means(statistics: Statistics, *, n0: int = N0, max_share: float = MAX_SHARE) -> dict[str, Matrix64]:
+    """The weighted mean over the jobs of every sum, by its name, float64."""
     found: dict[str, Matrix64] = {}
     for key in sorted({key for job in statistics.jobs.values() for key in job.sums}):
         jobs = [job for _, job in sorted(statistics.jobs.items()) if key in job.sums]
@@ -110,14 +132,14 @@ def capped_weights(weights: Sequence[int], max_share: float) -> list[float]:
     raise AssertionError("unreachable: the lightest weight is never above the cap")
 
 
-def _basis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
+def eigenbasis(covariance: Matrix64) -> tuple[NDArray[np.float32], Matrix64]:
     """Eigenvectors as rows, canonical where not determined, and eigenvalues, largest first and none below 0."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = np.maximum(values[::-1], 0.0), vectors[:, ::-1]
     for first, last in clusters(values):
         if last - first > 1:
             vectors[:, first:last] = _canonical(vectors[:, first:last])
-    return np.ascontiguousarray((vectors * _signs(vectors)).T.astype(np.float32)), values
+    return np.ascontiguousarray((vectors * signs(vectors)).T.astype(np.float32)), values
 
 
 def clusters(values: Matrix64, gap: float = CLUSTER_GAP) -> list[tuple[int, int]]:
@@ -154,7 +176,7 @@ def _canonical(span: Matrix64) -> Matrix64:
     return basis
 
 
-def _signs(vectors: Matrix64) -> Matrix64:
+def signs(vectors: Matrix64) -> Matrix64:
     """+1 or -1 per column, such that its largest entry becomes positive; the first one among equals within rounding."""
     size = np.abs(vectors)
     rows = np.argmax(size >= size.max(axis=0) * (1 - 1e-6), axis=0)
@@ -174,13 +196,14 @@ def _distance(P: Matrix64, C: Matrix64) -> float:
     return error / norm if norm > 0 else error
 
 
-def _record() -> dict[str, str]:
+def record(solver: str) -> dict[str, str]:
+    """What P's bytes depend on beside the statistics: the solver, its libraries, this machine."""
     libraries = [info for info in threadpool_info() if info["user_api"] == "blas"]
     names = sorted(
         {f"{info['internal_api']} {info['version']} {info.get('architecture', '')}".strip() for info in libraries}
     )
     return {
-        "solver": "numpy.linalg.eigh float64",
+        "solver": solver,
         "numpy": np.__version__,
         "blas": ", ".join(names) or "unknown",
         "threads": "1",

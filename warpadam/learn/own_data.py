@@ -54,14 +54,22 @@ def matrices(
     `x_train` (N, ...) are rows or images (N, H, W, C); `y_train` (N, k) values, or (N,) class ids where `task` is
     classification. A pure function of these: equal bytes on one machine, as `covariance.basis` promises.
     """
+    found = moments(x_train, y_train, task, keys, max_rows=max_rows)
+    return {key: basis(moment)[0] for key, moment in found.items()}
+
+
+def moments(
+    x_train: Array, y_train: Array, task: str, keys: Iterable[str], *, max_rows: int = MAX_ROWS
+) -> dict[str, Matrix]:
+    """The moments that these are the eigenbases of, each of trace 1: also a prior for `covariance.solve`."""
+    found: dict[str, Matrix] = {}
     if task == "language_modeling":
-        return {}
-    found: dict[str, NDArray[np.float32]] = {}
+        return found
     with threadpool_limits(limits=1):
         for key in sorted(set(keys)):
             moment = None if parse_hidden_key(key) else _moment(key, x_train, y_train, task, max_rows)
             if moment is not None and moment.any():
-                found[key] = basis(moment)[0]
+                found[key] = moment / np.trace(moment)
     return found
 
 

@@ -11,6 +11,9 @@ SCALE = 2**30
 Packed = NDArray[np.int64]
 Sums = Mapping[str, Packed]
 
+_NEXT = "next "
+"""No axis key holds a space."""
+
 
 class ContributionError(ValueError):
     """A contribution that is refused. `code` is for programs, the message for people."""
@@ -21,6 +24,20 @@ class ContributionError(ValueError):
 
     def __reduce__(self) -> tuple[type["ContributionError"], tuple[str, str]]:
         return type(self), (self.code, str(self))
+
+
+def next_name(key: str) -> str:
+    """The name, among a contribution's sums, of an axis's products of each gradient with the next (`hypergradient`)."""
+    return _NEXT + key
+
+
+def is_next(name: str) -> bool:
+    return name.startswith(_NEXT)
+
+
+def axis_of(name: str) -> str:
+    """The axis key of a sum's name."""
+    return name.removeprefix(_NEXT)
 
 
 def pack(matrix: NDArray[np.float64]) -> Packed:

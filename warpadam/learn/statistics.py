@@ -16,7 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warpadam import tensorfile
-from warpadam.learn.packed import SCALE, ContributionError, Packed, Sums, add, add_sums, pack, packed_size, unpack
+from warpadam.learn.packed import (
+    SCALE,
+    ContributionError,
+    Packed,
+    Sums,
+    add,
+    add_sums,
+    axis_of,
+    pack,
+    packed_size,
+    unpack,
+)
 from warpadam.shapes import key_size
 from warpadam.tensorfile import TensorFileError
 
@@ -28,16 +39,12 @@ __all__ = [
     "JobSum",
     "Statistics",
     "add",
-    "check_contribution",
     "digest_of",
     "pack",
     "unpack",
 ]
 
 MAX_CONTRIBUTION_BYTES = 16 * 2**20
-PSD_TOLERANCE = 1e-5
-"""How far below zero, as a share of the trace, the rounding of a float32 product may push an eigenvalue."""
-
 CONTRIBUTION_FORMAT = "warpadam.contribution/1"
 JOB_SUM_FORMAT = "warpadam.job-sum/1"
 
@@ -94,50 +101,6 @@ class Contribution:
     @cached_property
     def digest(self) -> str:
         return tensorfile.sha256(self.encode())
-
-
-def check_contribution(
-    contribution: Contribution,
-    sizes: Mapping[str, int],
-    *,
-    sharing: Mapping[str, int] | None = None,
-    max_bytes: int = MAX_CONTRIBUTION_BYTES,
-) -> None:
-    """Raise ContributionError unless this is something that a worker can have seen.
-
-    `sizes`: expected key -> size (`shapes.sizes_by_key`). `sharing`: key -> number of parameter axes that share it
-    (`shapes.sharing_by_key`); every one of them adds at most 1 to the trace in each step. Without it only the sign of
-    the trace is checked.
-    """
-    if contribution.start < 0 or contribution.end <= contribution.start or contribution.sequence < 0:
-        message = f"steps [{contribution.start}, {contribution.end}) with sequence {contribution.sequence} are none"
-        raise ContributionError("bad_interval", message)
-    if contribution.skipped < 0 or contribution.attempt < 0:
-        raise ContributionError("bad_interval", "attempt and skipped are counts, and cannot be negative")
-    weight = sum(packed.nbytes for packed in contribution.sums.values())
-    if weight > max_bytes:
-        raise ContributionError("too_large", f"{weight} bytes of statistics; at most {max_bytes} are accepted")
-    for key, packed in contribution.sums.items():
-        if key not in sizes:
-            raise ContributionError("unknown_key", f"{key}: no axis of this job's model has this key")
-        if packed_size(packed) != sizes[key]:
-            message = f"{key}: a triangle of size {packed_size(packed)}, the axis has {sizes[key]}"
-            raise ContributionError("bad_shape", message)
-        _check_values(key, packed, None if sharing is None else contribution.steps * sharing.get(key, 0))
-
-
-def _check_values(key: str, packed: Packed, most: int | None) -> None:
-    matrix = unpack(packed)
-    trace = float(np.trace(matrix))
-    rounding = len(matrix) / SCALE
-    if trace < -rounding or (most is not None and trace > most * (1 + PSD_TOLERANCE) + rounding):
-        bound = "must be at least 0" if most is None else f"must be from 0 to {most}"
-        raise ContributionError("bad_trace", f"{key}: the trace is {trace:g}; it {bound}")
-    smallest = float(np.linalg.eigvalsh(matrix)[0])
-    if smallest < -(PSD_TOLERANCE * max(trace, 0.0) + rounding):
-        raise ContributionError(
-            "not_psd", f"{key}: not positive semi-definite, the smallest eigenvalue is {smallest:g}"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,7 +213,7 @@ def _read(data: bytes, expected: str) -> tuple[dict[str, Packed], dict[str, str]
         raise ContributionError("malformed", str(error)) from error
     if text.get("format") != expected:
         raise ContributionError("malformed", f"its format is {text.get('format')!r}, not {expected!r}")
-    return {key: _triangle(key, array) for key, array in tensors.items()}, text
+    return {name: _triangle(axis_of(name), array) for name, array in tensors.items()}, text
 
 
 def _triangle(key: str, array: NDArray[np.generic]) -> Packed:

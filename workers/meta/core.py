@@ -12,10 +12,11 @@ from functools import lru_cache
 from service.db.models import Json
 from service.learning import JobFacts, RefusedError
 from warpadam import shapes, tensorfile, warpfile
+from warpadam.learn.checks import check_contribution
 from warpadam.learn.covariance import Solution
 from warpadam.learn.packed import ContributionError
 from warpadam.learn.rule import RULES
-from warpadam.learn.statistics import Contribution, JobSum, Statistics, check_contribution
+from warpadam.learn.statistics import Contribution, JobSum, Statistics
 
 DEFAULT_RULE = "covariance"
 HEADER_ROOM = 2**20
@@ -24,10 +25,14 @@ HEADER_ROOM = 2**20
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The statistics as they were at `generation`, which counts the contributions that were applied."""
+    """The statistics as they were at `generation`, which counts the contributions that were applied.
+
+    `rule`: by which they were observed, and are solved.
+    """
 
     statistics: Statistics
     generation: int
+    rule: str = DEFAULT_RULE
 
 
 @dataclass(frozen=True)
@@ -60,10 +65,10 @@ class Solved:
 
 
 class LearnerCore:
-    """A family's statistics, and which contributions are in them."""
+    """A family's statistics, and which contributions are in them. The first one decides by which rule it learns."""
 
     def __init__(
-        self, statistics: Statistics | None = None, *, max_axis: int, max_bytes: int, rule: str = DEFAULT_RULE
+        self, statistics: Statistics | None = None, *, max_axis: int, max_bytes: int, rule: str | None = None
     ) -> None:
         self._statistics = statistics or Statistics()
         self._generation = sum(len(job.digests) for job in self._statistics.jobs.values())
@@ -73,7 +78,7 @@ class LearnerCore:
 
     @property
     def snapshot(self) -> Snapshot:
-        return Snapshot(self._statistics, self._generation)
+        return Snapshot(self._statistics, self._generation, self._rule or DEFAULT_RULE)
 
     def check(self, data: bytes, job: JobFacts) -> Contribution:
         """The contribution in these bytes; RefusedError unless it is one that this attempt of the job can have made."""
@@ -93,7 +98,7 @@ class LearnerCore:
             raise RefusedError("wrong_job", f"it says that it comes from {contribution.job}")
         if contribution.attempt != job.attempt:
             raise RefusedError("stale_token", f"it comes from attempt {contribution.attempt}, not {job.attempt}")
-        if contribution.rule != job.rule or contribution.rule != self._rule:
+        if contribution.rule not in RULES or not (contribution.rule == job.rule == (self._rule or job.rule)):
             raise RefusedError("wrong_rule", f"rule {contribution.rule}; the job's is {job.rule}, here {self._rule}")
         if contribution.end > job.steps:
             raise RefusedError("bad_interval", f"it ends at step {contribution.end} of {job.steps}")
@@ -107,13 +112,14 @@ class LearnerCore:
         """Adds a contribution that the ledger holds; nothing where it was added before."""
         if contribution.start in self.starts(contribution.job):
             return
+        self._rule = self._rule or contribution.rule
         self._statistics = RULES[self._rule].merge(self._statistics, contribution)
         self._generation += 1
 
 
-def solve(snapshot: Snapshot, rule: str = DEFAULT_RULE) -> Solved | None:
+def solve(snapshot: Snapshot) -> Solved | None:
     """The P of these statistics; None where no axis of any job can have a matrix."""
-    statistics = snapshot.statistics
+    statistics, rule = snapshot.statistics, snapshot.rule
     if not any(job.sums for job in statistics.jobs.values()):
         return None
     jobs: list[Json] = [

@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.storage import Storage
 from warpadam.learn.statistics import Contribution
 from workers.meta.core import LearnerCore, Snapshot, Solved, solve
+from workers.meta.judge import Judge
 from workers.meta.ledger import read_contribution, read_statistics
 from workers.meta.messages import Exchange
 from workers.meta.publisher import Publisher
@@ -38,16 +39,21 @@ class Learner:
         self._epoch = database.write(lambda session: learning.claim_epoch(session, family_id, now=clock.now()))
         with database.read() as session:
             ledger = learning.load(session, family_id)
-        statistics = read_statistics(storage, ledger.rows, ledger.sums)
-        self._core = LearnerCore(statistics, max_axis=settings.max_axis, max_bytes=settings.max_contribution_bytes)
+        self._core = LearnerCore(
+            read_statistics(storage, ledger.rows, ledger.sums),
+            max_axis=settings.max_axis,
+            max_bytes=settings.max_contribution_bytes,
+            rule=ledger.rule,
+        )
         self._newest = ledger.newest
+        self._judge = Judge(database, family_id, self._epoch)
         self._lock = threading.Lock()
         self._used_at = clock.now()
         self._content = lru_cache(maxsize=4)(self._read_content)
         self._publisher = Publisher(
             self._snapshot,
             self._publish,
-            self.fold_ended,
+            self._tidy,
             every_s=settings.publish_every_s,
             published=_contained(ledger.newest),
             age_s=float("inf") if ledger.newest is None else _age_s(ledger.newest),
@@ -205,6 +211,10 @@ class Learner:
         return self._database.write(
             lambda session: learning.publish(session, self._family_id, self._epoch, draft, now=clock.now())
         )
+
+    def _tidy(self) -> None:
+        self.fold_ended()
+        self._judge.look()
 
     def fold_ended(self) -> None:
         """In the publisher's thread: jobs that have ended and are wholly in the newest version become one sum each."""

@@ -11,8 +11,8 @@ from service.db.models import JobSum as JobSumRow
 from service.db.models import WarpVersion
 from service.storage import Storage
 from warpadam import warpfile
-from warpadam.learn import covariance
 from warpadam.learn.packed import ContributionError
+from warpadam.learn.rule import RULES
 from warpadam.learn.statistics import Contribution, JobSum, Statistics, digest_of
 from workers.meta.core import Snapshot, rebuild, solve
 
@@ -62,7 +62,7 @@ def ledger_digest(rows: Iterable[LedgerRow]) -> str:
 def verify_ledger(session: Session, storage: Storage, family_id: int) -> Verification:
     """Computes the statistics and their digest from the ledger again, and compares the newest learned version.
 
-    Its digest must be that of the contributions which its lineage names, and its P must diagonalise their covariance;
+    Its digest must be that of the contributions which its lineage names, and its P must be what its rule makes of them;
     on the machine and with the libraries that it was solved with, its bytes must come out again.
     """
     ledger = learning.load(session, family_id)
@@ -88,9 +88,11 @@ def _compare(
         return [f"version {newest.version}: its statistics digest is not that of its contributions in the ledger"]
     data = blobs.read(session, newest.sha256)
     statistics = read_statistics(storage, contained, ledger.sums)
+    if newest.rule not in RULES:
+        return [f"version {newest.version}: this program knows no rule {newest.rule}: check it with the newer one"]
     matrices, _ = warpfile.decode(data)
-    problems = [f"version {newest.version}: {line}" for line in covariance.verify(matrices, statistics)]
-    solved = solve(Snapshot(statistics, len(contained)), newest.rule)
+    problems = [f"version {newest.version}: {line}" for line in RULES[newest.rule].verify(matrices, statistics)]
+    solved = solve(Snapshot(statistics, len(contained), newest.rule))
     if solved is not None and solved.solution.solved_with == newest.solved_with:
         again = solved.warp(ledger.family.name, newest.version, newest.parent)
         if again != data:

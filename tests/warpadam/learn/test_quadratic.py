@@ -1,5 +1,6 @@
 """The point of it all, small: a P learned from other tasks of a family beats tuned Adam on one that it has not seen."""
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -49,9 +50,9 @@ def train(goal: Tensor, lr: float, betas: tuple[float, float], warp: Warp | None
     return loss(w, goal).item(), seen
 
 
-def learned(outputs: int = OUTPUTS) -> Warp:
+def learned(outputs: int = OUTPUTS, name: str = "covariance") -> Warp:
     """P of six tasks that were trained with plain Adam, through everything that a contribution goes through."""
-    rule, statistics = RULES["covariance"], Statistics()
+    rule, statistics = RULES[name], Statistics()
     for task in range(6):
         observer = rule.observe(AXES)
         for gradient in train(target(task, outputs), 0.1, (0.9, 0.999), None)[1]:
@@ -63,13 +64,18 @@ def learned(outputs: int = OUTPUTS) -> Warp:
     return Warp(rule.solve(statistics).matrices)
 
 
+@cache
 def best(task: int, warp: Warp | None) -> float:
     return min(train(target(task), lr, betas, warp)[0] for lr, betas in GRID)
 
 
-@pytest.mark.parametrize("outputs", [OUTPUTS, 13], ids=["same", "learned at another width"])
-def test_the_learned_p_beats_tuned_adam_five_times(outputs: int) -> None:
-    warp = learned(outputs)
+@pytest.mark.parametrize(
+    ("outputs", "rule"),
+    [(OUTPUTS, "covariance"), (13, "covariance"), (13, "hypergradient")],
+    ids=["same", "learned at another width", "hypergradient"],
+)
+def test_the_learned_p_beats_tuned_adam_five_times(outputs: int, rule: str) -> None:
+    warp = learned(outputs, rule)
     for task in (100, 101):
         adam, ours = best(task, None), best(task, warp)
         assert ours * 5 <= adam, f"task {task}: Adam {adam:.3g}, with P {ours:.3g}"

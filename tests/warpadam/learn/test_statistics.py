@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.warpadam.learn.making import contribution, covariance
 from warpadam import tensorfile
-from warpadam.learn import solve
+from warpadam.learn import check_contribution, solve
 from warpadam.learn.statistics import (
     SCALE,
     Contribution,
@@ -18,7 +18,6 @@ from warpadam.learn.statistics import (
     JobSum,
     Statistics,
     add,
-    check_contribution,
     digest_of,
     pack,
     unpack,
