@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from benchmarks.convergence import controls, forward, learning, peers, training, updates
+from benchmarks.convergence import adapting, controls, forward, learning, peers, training, updates
+from benchmarks.convergence.adapting import Adapting
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import Warps, learn
 from benchmarks.convergence.store import code_version
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.updates import Adam, NAdam, Shampoo, Soap, Stacked, Update
+from warpadam import adapt
 from workers.tasks.schedules import Schedule
 
 WarpOf = Callable[[Family, Task], Warps]
@@ -34,6 +36,7 @@ class Method:
     start: str = ""
     shared_only: bool = False
     rows_only: bool = False
+    adapts: bool = False
 
     def suits(self, family: Family) -> bool:
         """Whether this family can have it: some starts need one, text cannot be whitened, a kernel neither."""
@@ -45,7 +48,8 @@ class Method:
 
     def code(self) -> str:
         """The version of everything that this method's numbers depend on, packages included."""
-        files = [Path(str(module.__file__)) for module in (forward, training, updates)]
+        modules = [forward, training, updates, *([adapting, adapt] if self.adapts else [])]
+        files = [Path(str(module.__file__)) for module in modules]
         if self.package:
             return f"{code_version(*files, Path(peers.__file__))} {self.package} {peers.versions()[self.package]}"
         return code_version(*files)
@@ -69,6 +73,7 @@ def _packaged(make: peers.Make) -> Callable[[Stacked], Update]:
 
 ADAM, WARP = Setting(1e-3), Setting(1e-3)
 _PAPER = partial(Adam, project_back=False)
+_HIDDEN, _ALL = partial(Adapting, axes="hidden"), partial(Adapting, axes="all")
 _METHODS = (
     Method("adamw", "torch.optim.AdamW", Adam, ADAM),
     Method("nadam", "torch.optim.NAdam", NAdam, Setting(2e-3)),
@@ -83,6 +88,9 @@ _METHODS = (
     Method("schedule-free", "AdamWScheduleFree of schedulefree", _packaged(peers.schedule_free), Setting(2.5e-3),
            schedule="constant", package="schedulefree"),
     Method("warp", "WarpAdam, P of 20 jobs, fixed", Adam, WARP, _learned()),
+    Method("warp-adapt", "WarpAdam, P of 20 jobs, hidden axes adapt", _HIDDEN, WARP, _learned(), adapts=True),
+    Method("warp-adapt-all", "WarpAdam, P of 20 jobs, all axes adapt", _ALL, WARP, _learned(), adapts=True),
+    Method("adapt-scratch", "WarpAdam, no P, all axes adapt", _ALL, WARP, adapts=True),
     Method("warp-paper", "the paper's rule, the same P", _PAPER, WARP, _learned()),
     Method("warp-data", "WarpAdam, basis of the job's own data", Adam, WARP, _own, rows_only=True),
     Method("warp-1", "WarpAdam, P of 1 job", Adam, WARP, _learned(1)),
