@@ -91,6 +91,7 @@ _METHODS = (
     Method("warp-adapt", "WarpAdam, P of 20 jobs, hidden axes adapt", _HIDDEN, WARP, _learned(), adapts=True),
     Method("warp-adapt-all", "WarpAdam, P of 20 jobs, all axes adapt", _ALL, WARP, _learned(), adapts=True),
     Method("adapt-scratch", "WarpAdam, no P, all axes adapt", _ALL, WARP, adapts=True),
+    Method("warp-nadam", "NAdam under P of 20 jobs", NAdam, WARP, _learned()),
     Method("warp-paper", "the paper's rule, the same P", _PAPER, WARP, _learned()),
     Method("warp-data", "WarpAdam, basis of the job's own data", Adam, WARP, _own, rows_only=True),
     Method("warp-1", "WarpAdam, P of 1 job", Adam, WARP, _learned(1)),
