@@ -13,7 +13,7 @@ from benchmarks.convergence import report, wallclock
 from benchmarks.convergence.families import FAMILIES, family
 from benchmarks.convergence.matrix import Bench
 from benchmarks.convergence.methods import METHODS
-from benchmarks.convergence.plan import FULL, QUICK
+from benchmarks.convergence.plan import PLANS
 from benchmarks.convergence.store import Store
 from benchmarks.convergence.summary import summarise
 
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", category=UserWarning)  # packages' notices about their own options
-    plan = QUICK if options.quick else FULL
+    plan = PLANS["quick" if options.quick else options.plan]
     plan = replace(plan, methods=options.methods or plan.methods)
     store = Store(options.store)
     names = options.families or list(FAMILIES)
@@ -48,6 +48,7 @@ def _say(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.convergence", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="minutes: fewer budgets, seeds, methods and grid points")
+    parser.add_argument("--plan", choices=list(PLANS), default="full")
     parser.add_argument("--families", nargs="+", choices=list(FAMILIES))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS))
     parser.add_argument("--store", type=Path, default=HERE / "store" / "runs.jsonl", help="one line a trained run")

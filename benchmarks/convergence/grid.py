@@ -44,10 +44,16 @@ def window(centre: int) -> range:
 
 
 def settings(
-    exponents: Iterable[int], beta1: float = 0.9, *, beta2: Sequence[float] = BETA2, warmup: Sequence[float] = WARMUP
+    exponents: Iterable[int],
+    beta1: float = 0.9,
+    *,
+    beta2: Sequence[float] = BETA2,
+    warmup: Sequence[float] = WARMUP,
+    weight_decay: Sequence[float] = (0.0,),
 ) -> list[Setting]:
     """The grid over these learning rates."""
-    return [Setting(rate(k), b, w, beta1=beta1) for k, b, w in product(exponents, beta2, warmup)]
+    points = product(exponents, beta2, warmup, weight_decay)
+    return [Setting(rate(k), b2, share, decay, beta1) for k, b2, share, decay in points]
 
 
 def grown(exponents: range, best: Setting) -> range:

@@ -84,7 +84,9 @@ class Bench:
 
     def _grid(self, method: Method, exponents: range) -> list[Setting]:
         plan = self.plan
-        points = grid.settings(exponents, method.default.beta1, beta2=plan.beta2, warmup=plan.warmup)
+        points = grid.settings(
+            exponents, method.default.beta1, beta2=plan.beta2, warmup=plan.warmup, weight_decay=plan.weight_decay
+        )
         return [*points, method.default]
 
     def _tuning_scores(

@@ -1,4 +1,4 @@
-"""How much of the matrix is run: the full one takes hours, the quick one minutes."""
+"""How much of the matrix is run: the full one takes hours, the quick one minutes, `decay` studies weight decay at T."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ class Plan:
     window: int
     growth: int
     methods: Sequence[str]
+    weight_decay: Sequence[float] = (0.0,)
     tuning_seeds: int | None = None  # None: the family's own
 
 
@@ -38,3 +39,16 @@ QUICK = Plan(
     methods=("adamw", "soap-reference", "warp", "warp-data", "rotation"),
     tuning_seeds=1,
 )
+DECAY = Plan(
+    "decay",
+    ratios=(1,),
+    anchors=(1,),
+    seeds=range(5),
+    beta2=(0.95,),
+    warmup=(0.0,),
+    window=3,
+    growth=2,
+    methods=("adamw", "warp", "soap-reference"),
+    weight_decay=(0.0, 0.01, 0.1),
+)
+PLANS = {plan.name: plan for plan in (FULL, QUICK, DECAY)}

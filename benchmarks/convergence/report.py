@@ -64,12 +64,13 @@ def section(numbers: Numbers) -> str:
             name,
             _headline(found),
             f"{found['training_ratio']['headline']:.2f}",
+            _twice(found),
             *(_gain(found, ratio) for ratio in ("1", "0.5", "0.25")),
             _setting(found),
         ]
         for name, found in ((name, numbers["methods"][name]) for name in ordered(numbers["methods"]))
     ]
-    head = ["method", "ratio", "on training loss", "loss at T", "at T/2", "at T/4", "lr, β2, warm-up at T"]
+    head = ["method", "ratio", "on training loss", "at 2T", "loss at T", "at T/2", "at T/4", "lr, β2, warm-up at T"]
     return "\n".join([*lines, table(head, rows)])
 
 
@@ -81,6 +82,14 @@ def _headline(found: Numbers | None) -> str:
     return f"{shown} [{ratio['low']:.2f}, {ratio['high']:.2f}]" + ("" if ratio["low"] >= NO_HARM else " †")
 
 
+def _twice(found: Numbers) -> str:
+    ratio = found.get("ratio_at_2T")
+    if ratio is None:
+        return "–"
+    own = f" (own {ratio['own']:.2f})" if ratio["own"] > TOO_LONG else ""
+    return f"{ratio['headline']:.2f}{own}" if ratio["headline"] else "< 1"
+
+
 def _gain(found: Numbers, ratio: str) -> str:
     """The loss against AdamW's at the same budget, in per cent."""
     gain = found["gain"].get(ratio)
@@ -90,7 +99,8 @@ def _gain(found: Numbers, ratio: str) -> str:
 def _setting(found: Numbers) -> str:
     chosen = found["chosen"].get("1") or next(iter(found["chosen"].values()))
     edge = " (edge)" if chosen["at_edge"] else ""
-    return f"{chosen['lr']:.3g}{edge}, {chosen['beta2']:g}, {100 * chosen['warmup']:g} %"
+    decay = f", decay {chosen['weight_decay']:g}" if chosen.get("weight_decay") else ""
+    return f"{chosen['lr']:.3g}{edge}, {chosen['beta2']:g}, {100 * chosen['warmup']:g} %{decay}"
 
 
 def ordered(names: Iterator[str] | Mapping[str, object] | set[str]) -> list[str]:
@@ -114,8 +124,12 @@ def clock(times: Numbers, families: Sequence[Numbers]) -> str:
         for name in ordered(measured["step"]):
             if name in numbers["methods"]:
                 rows.append([numbers["family"], name, *_clock_row(name, measured, numbers)])
-    head = ["family", "method", "step", "to AdamW's loss", "with observing and a share of learning P"]
-    note = "Times by AdamW's, medians of interleaved rounds; above 1 in the last two columns is faster than AdamW.\n"
+    head = ["family", "method", "step", "to AdamW's loss", "with observing and a share of P", "paid after"]
+    note = "Times by AdamW's, medians of interleaved rounds; above 1 in the next two columns is faster than AdamW.\n"
+    note += (
+        "Paid after: how many jobs until they have saved what 20 contributors spent on observing, and, in brackets, what "
+        "they cost altogether, had they been run for P alone.\n"
+    )
     return "\n".join(["\n## Wall-clock\n", note, table(head, rows)])
 
 
@@ -123,11 +137,20 @@ def _clock_row(name: str, measured: Numbers, numbers: Numbers) -> list[str]:
     step, ratio = measured["step"][name], numbers["methods"][name]["ratio"]["headline"]
     plain = ratio / step
     if not name.startswith("warp"):
-        return [f"{step:.2f}", f"{plain:.2f}", "–"]
+        return [f"{step:.2f}", f"{plain:.2f}", "–", "–"]
     share = measured["share"]  # in AdamW steps, for each job served
     T = numbers["T"]
     whole = T / (T / ratio * (step + measured["observing"]) + share) if ratio else 0.0
-    return [f"{step:.2f}", f"{plain:.2f}", f"{whole:.2f}"]
+    return [f"{step:.2f}", f"{plain:.2f}", f"{whole:.2f}", _paid(plain, share, measured, numbers)]
+
+
+def _paid(plain: float, share: float, measured: Numbers, numbers: Numbers) -> str:
+    """How many jobs it takes, in AdamW steps saved by each."""
+    if plain <= 1:
+        return "never"
+    saved = numbers["T"] * (1 - 1 / plain)
+    jobs = len(numbers["contributors"])
+    return f"{jobs * share / saved:.0f} ({jobs * (share + numbers['T']) / saved:.0f})"
 
 
 def plot(numbers: Numbers, path: Path) -> None:

@@ -64,10 +64,10 @@ def reciprocals(ratios: Sequence[float], found: Floats, targets: Floats) -> Floa
     )
 
 
-def steps_ratio(method: Losses, adamw: Losses) -> Ratio:
-    """The method's steps ratio against AdamW, and AdamW's own on the same budgets."""
+def steps_ratio(method: Losses, adamw: Losses, reference: float = 1) -> Ratio:
+    """The method's steps ratio against AdamW after `reference` · T steps, and AdamW's own on the same budgets."""
     tasks, seeds = draws(*adamw[1].shape)
-    steps, own = _both(method, adamw, tasks, seeds)
+    steps, own = _both(method, adamw, tasks, seeds, reference)
     headlines = steps / own
     low, high = np.quantile(headlines[1:], [0.025, 0.975])
     return Ratio(float(steps[0]), float(own[0]), float(headlines[0]), float(low), float(high))
@@ -82,15 +82,15 @@ def draws(tasks: int, seeds: int) -> tuple[Places, Places]:
     )
 
 
-def _both(method: Losses, adamw: Losses, tasks: Places, seeds: Places) -> tuple[Floats, Floats]:
+def _both(method: Losses, adamw: Losses, tasks: Places, seeds: Places, reference: float) -> tuple[Floats, Floats]:
     ratios, table = logs(adamw)
-    reference = scores(table, tasks, seeds)
-    targets = reference[:, ratios.index(1)]
+    found = scores(table, tasks, seeds)
+    targets = found[:, ratios.index(reference)]
     # AdamW reaches its own target at T by definition; whether it does at larger budgets is another matter.
-    upto = [place for place, ratio in enumerate(ratios) if ratio <= 1]
-    own = reciprocals([ratios[place] for place in upto], reference[:, upto], targets)
+    upto = [place for place, ratio in enumerate(ratios) if ratio <= reference]
+    own = reference * reciprocals([ratios[place] for place in upto], found[:, upto], targets)
     ratios, table = logs(method)
-    return reciprocals(ratios, scores(table, tasks, seeds), targets), own
+    return reference * reciprocals(ratios, scores(table, tasks, seeds), targets), own
 
 
 def log_gain(method: Losses, adamw: Losses, ratio: float = 1) -> tuple[float, float, float]:

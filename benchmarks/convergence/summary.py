@@ -90,6 +90,7 @@ def _numbers(table: Table, adamw: Table, choices: Mapping[float, Choice]) -> dic
     on_training = steps_ratio(losses(table, "train"), losses(adamw, "train"))
     return {
         "ratio": _rounded(asdict(ratio)),
+        "ratio_at_2T": _at_twice(table, adamw),
         "training_ratio": _rounded(asdict(on_training)),
         "gain": {str(r): _gain(table, adamw, r) for r in table},
         "test": {str(r): _rounded_list(t) for r, t in losses(table, "test").items()},
@@ -98,6 +99,13 @@ def _numbers(table: Table, adamw: Table, choices: Mapping[float, Choice]) -> dic
             str(anchor): {**choice.setting.as_json(), "at_edge": choice.at_edge} for anchor, choice in choices.items()
         },
     }
+
+
+def _at_twice(table: Table, adamw: Table) -> dict[str, float] | None:
+    """The same with 2 T as the reference, where it was run."""
+    if 2 not in table:
+        return None
+    return _rounded(asdict(steps_ratio(losses(table, "test"), losses(adamw, "test"), 2)))
 
 
 def _gain(table: Table, adamw: Table, ratio: float) -> list[float]:

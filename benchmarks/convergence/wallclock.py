@@ -71,7 +71,7 @@ def _loops(family: Family) -> dict[str, Step]:
         "schedule-free": peers.schedule_free,
     }
     loops: dict[str, Step] = {}
-    for name in ("adamw", "nadam", "warp", "warp, observing", *packaged):
+    for name in ("adamw", "nadam", "warp", "warp, observing", "warp-adapt", *packaged):
         model = build(task.model, seed=0, anchor=family.anchor)
         if name == "adamw":
             optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(model.parameters(), lr=LR)]
@@ -81,7 +81,7 @@ def _loops(family: Family) -> dict[str, Step]:
             named = dict(model.named_parameters())
             optimizers = packaged[name](named, Setting(LR), Stacked({}, [Setting(LR)], {}, {}))
         else:
-            optimizers = [WarpAdam(model, lr=LR, warp=warp)]
+            optimizers = [WarpAdam(model, lr=LR, warp=warp, adapt="hidden" if name == "warp-adapt" else "none")]
         loops[name] = _loop(family, model, optimizers, observed=name == "warp, observing")
     return loops
 

@@ -39,6 +39,8 @@ def curve(at_T: float, *, tasks: int = 3, seeds: int = 5, noise: float = 0.0) ->
 def test_the_steps_ratio_is_budgets_the_smallest_budget_and_is_divided_by_adamws_own() -> None:
     ratio = steps_ratio(curve(0.5), curve(1.0))
     assert (ratio.steps, ratio.own, ratio.headline, ratio.low, ratio.high) == (2, 1, 2, 2, 2)
+    assert steps_ratio(curve(0.5), curve(1.0), reference=2).headline == 2
+    assert steps_ratio(curve(0.25), curve(1.0), reference=2).headline == 4
     flat = {**curve(1.0), 0.5: np.full((3, 5), 1.0)}  # AdamW itself needs only half of T
     ratio = steps_ratio(curve(0.5), flat)
     assert (ratio.steps, ratio.own, ratio.headline) == (2, 2, 1)

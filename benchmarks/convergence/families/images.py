@@ -35,7 +35,7 @@ def inpaint() -> Family:
         T=300,
         batch_size=32,
         contributors=tuple(_tile("china.jpg", tile, widths[tile % 3]) for tile in range(20)),
-        tuning=tuple(_tile("flower.jpg", tile, HELD_OUT_WIDTH) for tile in (6, 13)),
+        tuning=tuple(_tile("flower.jpg", tile, HELD_OUT_WIDTH) for tile in (1, 6, 13, 18)),
         held_out=tuple(_tile("flower.jpg", tile, HELD_OUT_WIDTH) for tile in (2, 8, 11, 17)),
     )
 
@@ -136,7 +136,7 @@ def _digit_tasks() -> tuple[list[Task], list[Task], list[Task]]:
     seen = list(combinations(range(5), 3))
     unseen = list(combinations(range(5, 10), 3))
     contributors = [_classes(classes, half) for classes in seen for half in (0, 1)]
-    tuning = [_classes(unseen[i], None) for i in (1, 6)]
+    tuning = [_classes(unseen[i], None) for i in (1, 4, 6, 9)]
     return contributors, tuning, [_classes(unseen[i], None) for i in (0, 3, 5, 8)]
 
 

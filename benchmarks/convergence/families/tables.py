@@ -32,7 +32,7 @@ def values() -> Family:
         T=60,
         batch_size=16,
         contributors=tuple(_values(kept, c, WIDTHS[i % 3], "benign") for i, c in enumerate(contributed)),
-        tuning=tuple(_values(tuned, columns, HELD_OUT_WIDTH, "tuning") for columns in wanted[:2]),
+        tuning=tuple(_values(tuned, columns, HELD_OUT_WIDTH, "tuning") for columns in wanted),
         held_out=tuple(_values(others, columns, HELD_OUT_WIDTH, "malignant") for columns in wanted),
     )
 
@@ -52,7 +52,7 @@ def classes() -> Family:
             _thirds(np.concatenate([groups[g], groups[(g + 1) % 4]]), c, WIDTHS[i % 3], f"group {g}")
             for i, (c, g) in enumerate(contributed)
         ),
-        tuning=tuple(_thirds(tuned, column, HELD_OUT_WIDTH, "tuning") for column in (26, 28)),
+        tuning=tuple(_thirds(tuned, column, HELD_OUT_WIDTH, "tuning") for column in (26, 27, 28, 29)),
         held_out=(*(_thirds(judged, column, HELD_OUT_WIDTH, "judged") for column in (27, 28, 29)), _diagnosis(judged)),
     )
 

@@ -105,7 +105,7 @@ def _task(name: str, content: bytes) -> Task:
     parts: dict[Part, Examples] = {
         part: TextPart(torch.cat([pieces[i] for i in own]), CONTEXT) for part, own in chosen.items()
     }
-    return Task(name, "language_modeling", frozenset({f"library {name}"}), parts, MODEL, evaluated=96)
+    return Task(name, "language_modeling", frozenset({f"library {name}"}), parts, MODEL, evaluated=64)
 
 
 def _digest(weights: dict[str, Tensor]) -> str:
