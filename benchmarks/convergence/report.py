@@ -127,7 +127,7 @@ def clock(times: Numbers, families: Sequence[Numbers]) -> str:
     head = ["family", "method", "step", "to AdamW's loss", "with observing and a share of P", "paid after"]
     note = "Times by AdamW's, medians of interleaved rounds; above 1 in the next two columns is faster than AdamW.\n"
     note += (
-        "Paid after: how many jobs until they have saved what 20 contributors spent on observing, and, in brackets, what "
+        "Paid after: how many jobs until they have saved what 20 contributors spent on observing; in brackets, what "
         "they cost altogether, had they been run for P alone.\n"
     )
     return "\n".join(["\n## Wall-clock\n", note, table(head, rows)])
