@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit bench-convergence lock clean runtime dev bench
+.PHONY: help demo serve test lint test-unit bench-convergence bench-step lock clean runtime dev bench
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -18,7 +18,7 @@ serve: runtime ## set up and start the service on this machine
 	@$(BIN)/warpadam serve
 
 test: lint ## set up, lint, types, import fences, and every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: dev ## set up, then ruff, mypy and the import fences
 	$(BIN)/ruff check .
@@ -31,6 +31,9 @@ test-unit: dev ## the tests that need no Ray and take no ten seconds
 
 bench-convergence: bench ## set up, then WarpAdam against its peers: hours, resumable; BENCH=--quick takes minutes
 	$(BIN)/python -m benchmarks.convergence $(BENCH)
+
+bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
+	$(BIN)/python -m benchmarks.step
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }

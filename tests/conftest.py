@@ -25,15 +25,23 @@ for _name in list(os.environ):
 pytest_plugins = ["tests.fixtures.database", "tests.fixtures.ray"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Unit tests first, then those on Ray, then integration: what fails fast is seen first. Else the order stays."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Unit tests first, then those on Ray, then integration: what fails fast is seen first. Else the order stays.
+
+    In several processes it is the other way round, so that what takes longest does not begin last; and whatever uses
+    the session's Ray stays in one process, because there is one.
+    """
 
     def rank(item: pytest.Item) -> int:
         if "integration" in item.path.relative_to(ROOT).parts:
             return 2
         return 1 if item.get_closest_marker("ray") else 0
 
-    items.sort(key=rank)
+    parallel = hasattr(config, "workerinput")
+    items.sort(key=rank, reverse=parallel)
+    for item in items:
+        if "ray_environment" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
 
 
 @pytest.fixture(scope="session")

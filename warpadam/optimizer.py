@@ -198,6 +198,11 @@ class WarpAdam(Optimizer):
         """How many axes a parameter has: one for each of its keys, or for each dimension."""
         return len(self._rows.get(param, ())) or param.ndim
 
+    @property
+    def warp(self) -> Warp | None:
+        """The P in use."""
+        return self._warp
+
     def coverage(self) -> Coverage:
         """Which axes found a matrix, and why the others did not. Printable."""
         coverage = self._cover(self._warp)[1]

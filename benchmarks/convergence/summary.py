@@ -1,6 +1,7 @@
 """A family's numbers as one JSON file: what was chosen, what came out, and the ratios."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -38,8 +39,14 @@ def summarise(bench: Bench, family: Family, folder: Path) -> Path:
         found[name] = _numbers(table, adamw, choices)
         if name == "warp":
             found |= _at_adamws_rate(bench, family, method, adamw_choices, adamw)
-        path.write_text(json.dumps({**_head(bench, family), "methods": found}, indent=1) + "\n")
+        path.write_text(_json({**_head(bench, family), "methods": found}))
     return path
+
+
+def _json(numbers: Mapping[str, object]) -> str:
+    """Indented, with a list of plain values on one line."""
+    text = json.dumps(numbers, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
 
 
 def by_anchor(choices: Mapping[float, Choice]) -> Callable[[float], Setting]:

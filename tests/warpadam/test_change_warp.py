@@ -117,3 +117,30 @@ def test_a_state_saved_after_the_change_belongs_to_the_new_warp() -> None:
     start(warp(7))[1].load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="then call change_warp"):
         start(warp(0))[1].load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize("beta2", [0.95, 0.999])
+@pytest.mark.parametrize(("first", "second"), [(None, 7), (7, None), (0, 7), (7, 0)], ids=str)
+def test_a_swap_of_bases_leaves_the_size_of_the_step(first: int | None, second: int | None, beta2: float) -> None:
+    """16 runs at once, with gradients of very different sizes along the directions of one of the bases."""
+
+    def wide(seed: int) -> Warp:
+        return Warp({"b:16": rotation(16, seed), "a:12": rotation(12, seed + 1)})
+
+    axes = (None, "b:16", "a:12")
+    scales = torch.logspace(0, -1, 16)[:, None] * torch.logspace(0, -0.5, 12)
+    sequence = [wide(7).apply_transpose(scales * g, axes) for g in gradients((16, 16, 12), 61, 5)]
+    norms = []
+    for swap in (False, True):
+        param = torch.zeros(16, 16, 12, requires_grad=True)
+        warp = None if first is None else wide(first)
+        optimizer = WarpAdam([("w", param)], lr=0.01, betas=(0.9, beta2), warp=warp, axes={"w": axes})
+        for step, gradient in enumerate(sequence):
+            if step == 60:
+                before = param.detach().clone()
+                if swap:
+                    optimizer.change_warp(None if second is None else wide(second))
+            param.grad = gradient
+            optimizer.step()
+        norms.append(float((param.detach() - before).norm()))
+    assert 0.8 <= norms[1] / norms[0] <= 1.2

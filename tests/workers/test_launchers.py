@@ -187,7 +187,7 @@ def test_an_adopted_program_is_watched_by_its_pid(local: Bench) -> None:
     assert local.ended(heir) == [Ended(sleeper.submission_id, None)]
 
 
-@pytest.mark.parametrize("pid", [None, os.getpid(), 2**22 + 1])
+@pytest.mark.parametrize("pid", [None, os.getpid(), 2**22 + 1], ids=["none", "ours", "nobody"])
 def test_a_pid_that_is_no_runner_is_not_adopted(local: Bench, pid: int | None) -> None:
     assert not local.launcher.adopt(Launch("sleep", 1, 7), pid)
 

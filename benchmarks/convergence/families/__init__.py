@@ -14,6 +14,7 @@ FAMILIES: Mapping[str, Callable[[], Family]] = {
     "table-values": tables.values,
     "table-classes": tables.classes,
     "text": text.text,
+    "text-large-batch": text.large_batch,
     "shuffled": images.shuffled,
 }
 

@@ -6,6 +6,7 @@ Domains are cut by package, and for contributors also by the first letter of top
 
 import hashlib
 import sysconfig
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def text() -> Family:
         centre=2,
         learning_rate=4e-3,
     )
+
+
+def large_batch() -> Family:
+    """The same with four times the batch: less of a step is noise, more of it is curvature."""
+    return replace(text(), name="text-large-batch", about="text, with batches four times as large", batch_size=16)
 
 
 @cache
