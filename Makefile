@@ -18,6 +18,7 @@ serve: runtime ## set up and start the service on this machine
 	@$(BIN)/warpadam serve
 
 test: lint ## set up, lint, types, import fences, and every test
+	@scripts/browser
 	$(BIN)/python -m pytest --numprocesses logical --maxprocesses 4 --dist loadgroup
 
 lint: dev ## set up, then ruff, mypy and the import fences

@@ -6,8 +6,10 @@ import sys
 import uvicorn
 
 from api.app import create_app
-from api.guard import RefusesToStart
+from service.bind import RefusesToStart, always_wants_keys
 from service.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SHUTDOWN_S = 3
 """Seconds that open requests get after SIGTERM; event streams end at once."""
@@ -21,6 +23,7 @@ def main() -> int:
     except RefusesToStart as error:
         print(error, file=sys.stderr)  # noqa: T201 - the way to tell whoever started it
         return 2
+    _say_who_may(settings)
     uvicorn.run(
         app,
         host=settings.host,
@@ -28,10 +31,20 @@ def main() -> int:
         timeout_graceful_shutdown=SHUTDOWN_S,
         access_log=False,
         server_header=False,
-        proxy_headers=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies or None,
         log_config=None,
     )
     return 0
+
+
+def _say_who_may(settings: Settings) -> None:
+    if always_wants_keys(settings):
+        log.info("every request needs a key")
+    elif settings.auth == "off":
+        log.info("no key is needed: this service answers to this machine only")
+    else:
+        log.info("no key is needed until the first is made: this service answers to this machine only")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from fastapi import Depends, FastAPI
 
 from api import errors
 from api.deps import Services, refuse_unknown, refuse_unstorable
-from api.guard import Guard, check_bind
+from api.guard import Guard
 from api.prometheus import CountRequests, Telemetry
-from api.routes import checkpoints, datasets, families, jobs, logs, records, system, warps, web
+from api.routes import audit, checkpoints, datasets, families, jobs, keys, logs, records, starts, system, warps, web
 from api.schemas.common import Problem
+from service import bind
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
@@ -27,8 +28,8 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
 
     Raises RefusesToStart where the settings would open a service without keys to others.
     """
-    check_bind(settings)
     services = Services(settings, database or Database(settings.database), storage or Storage(settings.storage))
+    bind.check(settings, services.database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -50,11 +51,11 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     )
     telemetry = Telemetry()
     app.state.services, app.state.telemetry = services, telemetry
-    for module in (jobs, records, logs, checkpoints, datasets, families, warps, system, web):
+    for module in (jobs, records, logs, checkpoints, datasets, families, warps, starts, keys, audit, system, web):
         app.include_router(module.router)
     app.state.query_names = _query_names(app)
     errors.install(app)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard)
     app.add_middleware(CountRequests, telemetry=telemetry)
     return app
 

@@ -46,7 +46,7 @@ def respond(request: Request, content: Content, *, location: str | None = None) 
     }
     if location:
         headers["Content-Location"] = location
-    if _names(request.headers.get("if-none-match"), content.etag):
+    if names(request.headers.get("if-none-match"), content.etag):
         return Response(status_code=304, headers=headers)
     interval = _interval(request, content)
     start, end = interval or (0, content.size)
@@ -60,8 +60,8 @@ def respond(request: Request, content: Content, *, location: str | None = None) 
     return StreamingResponse(content.read(start, end), status, headers, content.media_type)
 
 
-def _names(header: str | None, etag: str) -> bool:
-    """Whether an If-None-Match names this file; its comparison is weak."""
+def names(header: str | None, etag: str) -> bool:
+    """Whether an If-None-Match names this; its comparison is weak."""
     if header is None:
         return False
     return header.strip() == "*" or etag in [tag.strip().removeprefix("W/") for tag in header.split(",")]

@@ -1,23 +1,27 @@
-"""What handlers ask for: the services, a session, the project, a page. Handlers stay 5 to 15 lines by these."""
+"""What handlers ask for: the services, who asks, a session, a page. Handlers stay 5 to 15 lines by these.
+
+A handler learns the project from its caller only, and gets a caller only by naming the scope that he must have:
+`caller: JobsRead`. So no route can forget either, and the OpenAPI description says it.
+"""
 
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import unquote
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
 
+from api.access import Access
+from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
 from service.pages import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from service.settings import Settings
 from service.storage import Storage
-
-PROJECT = "default"
-"""The one project there is without keys."""
 
 _SUSPECT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
@@ -30,15 +34,55 @@ class Services:
     settings: Settings
     database: Database
     storage: Storage
+    access: Access = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "access", Access(self.settings, self.database))
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
 ServicesDep = Annotated[Services, Depends(_services)]
+
+
+_BEARER = HTTPBearer(
+    scheme_name="key",
+    auto_error=False,
+    description="`Authorization: Bearer wa_…`. A service on loopback that has no keys needs none.",
+)
+
+
+async def get_caller(request: Request) -> Caller:
+    """Who asks, as the guard found him, whatever he may."""
+    caller = request.state.caller
+    assert isinstance(caller, Caller)
+    return caller
+
+
+async def _authorized(
+    needed: SecurityScopes,
+    caller: Annotated[Caller, Depends(get_caller)],
+    _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+) -> Caller:
+    """Raises Forbidden (`missing_scope`)."""
+    for scope in SCOPES:
+        if scope in needed.scopes:
+            caller.require(scope)
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(get_caller)]
+JobsRead = Annotated[Caller, Security(_authorized, scopes=["jobs:read"])]
+JobsWrite = Annotated[Caller, Security(_authorized, scopes=["jobs:write"])]
+DatasetsRead = Annotated[Caller, Security(_authorized, scopes=["datasets:read"])]
+DatasetsWrite = Annotated[Caller, Security(_authorized, scopes=["datasets:write"])]
+WarpsRead = Annotated[Caller, Security(_authorized, scopes=["warps:read"])]
+WarpsWrite = Annotated[Caller, Security(_authorized, scopes=["warps:write"])]
+Admin = Annotated[Caller, Security(_authorized, scopes=["admin"])]
 
 
 def _session(services: ServicesDep) -> Iterator[Session]:
@@ -50,7 +94,7 @@ def _session(services: ServicesDep) -> Iterator[Session]:
 ReadSession = Annotated[Session, Depends(_session, scope="function")]
 
 
-def _page(
+async def _page(
     limit: Annotated[int, Query(description=f"At most this many; larger than {MAX_LIMIT} means {MAX_LIMIT}.")] = (
         DEFAULT_LIMIT
     ),

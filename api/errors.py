@@ -31,13 +31,18 @@ STATUS: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.IdempotencyInFlight: HTTPStatus.CONFLICT,
     errors.IdempotencyMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.EtagMismatch: HTTPStatus.PRECONDITION_FAILED,
+    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
+    errors.Limited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.RateLimited: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.QuotaExceeded: HTTPStatus.TOO_MANY_REQUESTS,
     errors.TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-RETRY_AFTER_S = {HTTPStatus.SERVICE_UNAVAILABLE: 2, HTTPStatus.TOO_MANY_REQUESTS: 2}
+UNAVAILABLE_S, IN_FLIGHT_S = 2, 1
+"""Retry-After of 503, and of a POST whose first sending still runs."""
 
 # What the framework answers by itself: status → (code, detail).
 _FRAMEWORK: dict[int, tuple[str, str]] = {
@@ -83,8 +88,8 @@ def problem(
     if fields:
         body["errors"] = [{"param": f.param, "code": f.code, "message": f.message} for f in fields]
     extra = dict(headers or {})
-    if phrase in RETRY_AFTER_S:
-        extra["Retry-After"] = str(RETRY_AFTER_S[phrase])
+    if phrase is HTTPStatus.SERVICE_UNAVAILABLE:
+        extra.setdefault("Retry-After", str(UNAVAILABLE_S))
     if request_id:
         extra["X-Request-Id"] = request_id
     return JSONResponse(body, status, headers=extra, media_type="application/problem+json")
@@ -93,7 +98,22 @@ def problem(
 def answer(scope: Mapping[str, Any], error: errors.ServiceError) -> Response:
     """The answer to an error of the service."""
     fields = error.errors if isinstance(error, errors.InvalidRequest) else ()
-    return problem(scope, STATUS[type(error)], error.error_code, error.detail, param=error.param, fields=fields)
+    status, code, headers = STATUS[type(error)], error.error_code, _headers(error)
+    return problem(scope, status, code, error.detail, param=error.param, fields=fields, headers=headers)
+
+
+def _headers(error: errors.ServiceError) -> dict[str, str]:
+    """What goes with an error: when to try again, how to prove who one is (RFC 6750, section 3)."""
+    if isinstance(error, errors.Limited):
+        return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, errors.IdempotencyInFlight):
+        return {"Retry-After": str(IN_FLIGHT_S)}
+    if isinstance(error, errors.Unauthenticated):
+        wrong = "" if error.error_code == "no_key" else ', error="invalid_token"'
+        return {"WWW-Authenticate": f'Bearer realm="warpadam"{wrong}'}
+    if isinstance(error, errors.Forbidden) and error.error_code == "missing_scope":
+        return {"WWW-Authenticate": f'Bearer realm="warpadam", error="insufficient_scope", scope="{error.param}"'}
+    return {}
 
 
 def install(app: FastAPI) -> None:

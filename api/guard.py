@@ -1,87 +1,108 @@
 """What is checked before a request reaches a route, and what every answer carries.
 
-Without keys the service speaks to this machine only, and a web page open in the same browser must not reach it: the
-Host must be a loopback name (no DNS rebinding), an Origin must be the service's own, JSON bodies must say so (no simple
-cross-site forms), and no CORS header is ever sent. Bodies are limited while they arrive, not after.
+Where no key is needed the service speaks to this machine only, and a web page open in the same browser must not reach
+it: the Host must be a loopback name (no DNS rebinding), an Origin must be the service's own. With keys a page has none
+to send. Always: JSON bodies must say so (no simple cross-site forms), no CORS header is ever sent, and bodies are
+limited while they arrive, not after.
 """
 
 import re
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.errors import HttpError, answer, problem
+from api.access import Access, Admitted
+from api.deps import Services
+from api.errors import HttpError, answer, problem, translate
 from service.errors import Forbidden, ServiceError, TooLarge
 from service.ids import new_id
+from service.limits import WINDOW_S, Rate
 from service.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 UPLOADS = re.compile(r"/v1/(datasets|checkpoints|families/[^/]+/warps)")
 UPLOAD_TYPES = frozenset({"multipart/form-data", "application/octet-stream", "application/vnd.safetensors"})
-
-
-class RefusesToStart(Exception):
-    """The settings would open the service to others without keys."""
-
-
-def check_bind(settings: Settings) -> None:
-    """Raises RefusesToStart unless the service is bound to loopback: it has no keys."""
-    if settings.host.strip("[]") not in LOOPBACK:
-        raise RefusesToStart(
-            f"The service has no keys, so it does not listen on {settings.host}: whoever reached it could use it. "
-            "Use WARPADAM_HOST=127.0.0.1 (or --host 127.0.0.1) and reach it from elsewhere through an SSH tunnel."
-        )
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
 class Guard:
     """ASGI middleware, the outermost one of ours."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        self.settings = settings
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id = new_id("req")
-        scope.setdefault("state", {})["request_id"] = request_id
+        services: Services = scope["app"].state.services
+        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
+        request_id = state["request_id"] = _request_id(headers)
+        rate: list[Rate] = []
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = request_id
-                headers["X-Content-Type-Options"] = "nosniff"
+                _mark(MutableHeaders(scope=message), request_id, rate)
             await send(message)
 
-        headers = Headers(scope=scope)
         try:
-            check_host(headers)
-            limit = self._check_body(scope, headers)
-        except ServiceError as error:
-            await answer(scope, error)(scope, receive, send_marked)
+            admitted = await _admit(services.access, scope, headers, request_id)
+            rate += [admitted.rate] if admitted.rate else []
+            state["caller"] = admitted.caller
+            limit = _check_body(services.settings, scope, headers)
         except HttpError as error:
             response = problem(scope, error.status_code, "unsupported_media_type", error.detail)
             await response(scope, receive, send_marked)
+        except Exception as error:  # middleware stands outside of the app's handlers: the same map is asked here
+            known = error if isinstance(error, ServiceError) else translate(error)
+            if known is None:
+                raise
+            await answer(scope, known)(scope, receive, send_marked)
         else:
             await self.app(scope, _limited(receive, limit), send_marked)
+            if admitted.used:
+                await anyio.to_thread.run_sync(services.access.note_use, admitted.used)
 
-    def _check_body(self, scope: Scope, headers: Headers) -> int:
-        """The most bytes that this request's body may have."""
-        is_upload = False
-        if _has_body(headers):
-            kind = headers.get("content-type", "").split(";")[0].strip().lower()
-            takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
-            is_upload = takes_files and kind in UPLOAD_TYPES
-            if not is_upload and kind != "application/json":
-                files = " or a file as multipart/form-data or application/octet-stream" if takes_files else ""
-                raise HttpError(415, f"Send JSON with Content-Type: application/json{files}.")
-        limit = self.settings.max_upload_bytes if is_upload else self.settings.max_body_bytes
-        length = headers.get("content-length", "0")
-        if length.isdigit() and int(length) > limit:
-            raise TooLarge(f"The body has {length} bytes; the server accepts {limit}.")
-        return limit
+
+async def _admit(access: Access, scope: Scope, headers: Headers, request_id: str) -> Admitted:
+    admitted = await access.admit(scope, headers, request_id)
+    if admitted.needed_no_key:
+        check_host(headers)
+    return admitted
+
+
+def _mark(headers: MutableHeaders, request_id: str, rate: list[Rate]) -> None:
+    headers["X-Request-Id"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    for each in rate:  # draft-ietf-httpapi-ratelimit-headers-10
+        headers["RateLimit-Policy"] = f'"project";q={each.quota};w={WINDOW_S}'
+        headers["RateLimit"] = f'"project";r={each.left};t={each.wait_s}'
+
+
+def _request_id(headers: Headers) -> str:
+    """The client's own where it is one that a log can hold, else a new one."""
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
+
+
+def _check_body(settings: Settings, scope: Scope, headers: Headers) -> int:
+    """The most bytes that this request's body may have. Raises HttpError 415 and TooLarge."""
+    is_upload = False
+    if _has_body(headers):
+        kind = headers.get("content-type", "").split(";")[0].strip().lower()
+        takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
+        is_upload = takes_files and kind in UPLOAD_TYPES
+        if not is_upload and kind != "application/json":
+            files = " or a file as multipart/form-data or application/octet-stream" if takes_files else ""
+            raise HttpError(415, f"Send JSON with Content-Type: application/json{files}.")
+    limit = settings.max_upload_bytes if is_upload else settings.max_body_bytes
+    length = headers.get("content-length", "0")
+    if length.isdigit() and int(length) > limit:
+        raise TooLarge(f"The body has {length} bytes; the server accepts {limit}.")
+    return limit
 
 
 def check_host(headers: Headers) -> None:

@@ -14,8 +14,10 @@ from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
-from api.deps import PROJECT, ServicesDep
+from api.changes import Change
+from api.deps import CallerDep, ServicesDep
 from service import clock, idempotency
+from service.access import Caller
 from service.db.session import Database
 
 Key = Annotated[
@@ -26,11 +28,15 @@ Key = Annotated[
 
 @dataclass(frozen=True)
 class Made:
-    """What a POST answers: a model, and where the new thing is."""
+    """What a POST answers: a model, where the new thing is, and what the audit log says of it."""
 
     model: BaseModel
     status: int = 200
     location: str | None = None
+    change: Change | None = None
+    """None: nothing changed, or the use case has recorded it itself."""
+    kept: BaseModel | None = None
+    """What a repetition gets, where that is not `model`: no secret is stored."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -42,6 +48,7 @@ class Once:
     """Runs a POST's transaction, once per key."""
 
     database: Database
+    caller: Caller
     path: str
     key: str | None
 
@@ -56,22 +63,28 @@ class Once:
     def plan(self, fingerprint: object, prepare: Callable[[], Callable[[Session], Made]]) -> Response:
         """The same, where I/O comes before the transaction: `prepare` does it and returns the transaction's work."""
         if self.key is None:
-            return _response(self.database.write(prepare()))
-        key, digest, now = self.key, _digest(fingerprint), clock.now()
-        stored = self.database.write(lambda s: idempotency.begin(s, PROJECT, self.path, key, digest, now))
+            alone = prepare()
+            return _response(self.database.write(lambda s: self._recorded(s, alone(s))))
+        key, digest, now, project = self.key, _digest(fingerprint), clock.now(), self.caller.project
+        stored = self.database.write(lambda s: idempotency.begin(s, project, self.path, key, digest, now))
         if stored is not None:
             return Response(stored.body, stored.status, {**stored.headers, "Idempotent-Replayed": "true"})
         try:
             work = prepare()
-            return _response(self.database.write(lambda s: self._finish(s, key, work(s))))
+            return _response(self.database.write(lambda s: self._finish(s, key, self._recorded(s, work(s)))))
         except BaseException:
-            self.database.write(lambda s: idempotency.abandon(s, PROJECT, self.path, key))
+            self.database.write(lambda s: idempotency.abandon(s, project, self.path, key))
             raise
+
+    def _recorded(self, session: Session, made: Made) -> Made:
+        if made.change is not None:
+            made.change.record(session, self.caller)
+        return made
 
     def _finish(self, session: Session, key: str, made: Made) -> Made:
         headers = {**made.headers, "Content-Type": "application/json"}
-        body = made.model.model_dump_json()
-        idempotency.finish(session, PROJECT, self.path, key, status=made.status, headers=headers, body=body)
+        body = (made.kept or made.model).model_dump_json()
+        idempotency.finish(session, self.caller.project, self.path, key, status=made.status, headers=headers, body=body)
         return made
 
 
@@ -91,9 +104,9 @@ def _plain(value: object) -> Any:
     raise TypeError(f"{type(value).__name__} is no part of a request")
 
 
-def _once(request: Request, services: ServicesDep, key: Key = None) -> Once:
+async def _once(request: Request, services: ServicesDep, caller: CallerDep, key: Key = None) -> Once:
     query = f"?{request.url.query}" if request.url.query else ""
-    return Once(services.database, request.url.path + query, key)
+    return Once(services.database, caller, request.url.path + query, key)
 
 
 OnceDep = Annotated[Once, Depends(_once)]

@@ -1,6 +1,7 @@
-"""/metrics: this process's requests, counted here, and the service's state, read from the database when asked.
+"""/metrics: a project's requests to this process, counted here, and what it has, read from the database when asked.
 
-Names of routes, not paths, are labels: their number is bounded whatever clients ask for.
+Names of routes, not paths, are labels: their number is bounded whatever clients ask for. Each project has a registry of
+its own, so it sees no other's.
 """
 
 import time
@@ -15,10 +16,8 @@ from service.db import counts
 from service.states import JobState
 
 
-class Telemetry:
-    """The metrics of one app; no registry is shared by processes or tests."""
-
-    content_type = CONTENT_TYPE_LATEST
+class Requests:
+    """The requests of one project."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -29,8 +28,21 @@ class Telemetry:
             "warpadam_http_request_seconds", "Time to the first byte", ["method", "route"], registry=self.registry
         )
 
-    def render(self, session: Session) -> bytes:
-        return generate_latest(self.registry) + generate_latest(_state(session))
+
+class Telemetry:
+    """The metrics of one app; no registry is shared by processes or tests."""
+
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._requests: dict[str, Requests] = {}
+
+    def of(self, project: str) -> Requests:
+        """What is counted for a project; the empty one is for requests that nobody had to be known for."""
+        return self._requests.setdefault(project, Requests())
+
+    def render(self, session: Session, project: str) -> bytes:
+        return generate_latest(self.of(project).registry) + generate_latest(_state(session, project))
 
 
 class CountRequests:
@@ -48,19 +60,21 @@ class CountRequests:
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start":
+                caller = scope.get("state", {}).get("caller")
+                requests = self.telemetry.of(caller.project if caller else "")
                 route = getattr(scope.get("route"), "path", "none")
-                self.telemetry.requests.labels(scope["method"], route, message["status"]).inc()
-                self.telemetry.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+                requests.requests.labels(scope["method"], route, message["status"]).inc()
+                requests.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
             await send(message)
 
         await self.app(scope, receive, send_counted)
 
 
-def _state(session: Session) -> CollectorRegistry:
-    """The service as the database knows it."""
+def _state(session: Session, project: str) -> CollectorRegistry:
+    """What the database knows of the project, and the cluster that all share."""
     registry = CollectorRegistry()
     jobs = Gauge("warpadam_jobs", "Jobs by state", ["state"], registry=registry)
-    found = counts.read(session)
+    found = counts.read(session, project)
     for state in JobState:
         jobs.labels(state).set(found.jobs.get(state, 0))
     Gauge("warpadam_families", "Families", registry=registry).set(found.families)

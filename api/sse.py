@@ -2,7 +2,7 @@
 
 A stream polls the database in a worker thread, so it survives any other process, needs no broker, and a reconnecting
 client goes on after the last id that it saw. It ends with the job's `end`, when the client goes away, and when the
-server shuts down (sse-starlette watches both).
+server shuts down (sse-starlette watches both). A listener whose key was revoked meanwhile is sent away.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -15,6 +15,8 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 
 POLL_S = 0.3
 HEARTBEAT_S = 15
+WELCOME_S = 15.0
+"""Between two looks at whether a listener's key still opens what it listens to."""
 GRACE_S = 1
 """Seconds that a stream gets to end properly when the server shuts down."""
 
@@ -38,11 +40,16 @@ def wants_stream(request: Request) -> bool:
 WantsStream = Annotated[bool, Depends(wants_stream)]
 
 
-def stream(read: Callable[[int], Sequence[Item]], after: int) -> EventSourceResponse:
-    """Streams what `read(cursor)` finds from the cursor `after` on; `read` runs in a worker thread."""
+def stream(
+    read: Callable[[int], Sequence[Item]], after: int, is_welcome: Callable[[], bool] = lambda: True
+) -> EventSourceResponse:
+    """Streams what `read(cursor)` finds from the cursor `after` on; `read` runs in a worker thread.
+
+    `is_welcome` is asked there too, every `WELCOME_S`; where it says no the stream ends without an `end`.
+    """
     stopping = anyio.Event()
     return EventSourceResponse(
-        _poll(read, after, stopping),
+        _poll(read, after, is_welcome, stopping),
         ping=HEARTBEAT_S,
         ping_message_factory=_heartbeat,
         sep="\n",
@@ -57,10 +64,15 @@ def finished() -> Response:
 
 
 async def _poll(
-    read: Callable[[int], Sequence[Item]], cursor: int, stopping: anyio.Event
+    read: Callable[[int], Sequence[Item]], cursor: int, is_welcome: Callable[[], bool], stopping: anyio.Event
 ) -> AsyncIterator[ServerSentEvent]:
     yield ServerSentEvent(comment="connected", sep="\n")
+    asked = anyio.current_time()
     while not stopping.is_set():
+        if anyio.current_time() - asked >= WELCOME_S:
+            asked = anyio.current_time()
+            if not await anyio.to_thread.run_sync(is_welcome):
+                return
         items = await anyio.to_thread.run_sync(read, cursor)
         for item in items:
             yield ServerSentEvent(data=item.data, event=item.type, id=item.id, sep="\n")

@@ -1,4 +1,4 @@
-"""`python -m service serve | upgrade | check | backup`: settings → the command."""
+"""`python -m service serve | upgrade | check | backup | keys | projects`: settings → the command."""
 
 import argparse
 import json
@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
+from service import key_commands
 from service.settings import Settings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     given: dict[str, Any] = {
@@ -33,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m service", description="The WarpAdam service and its database.")
     commands = parser.add_subparsers(title="commands", required=True)
 
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data-dir", type=Path, help="data folder (~/.warpadam)")
         command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
         command.set_defaults(run=run)
+    key_commands.add_to(commands)
     return parser
 
 

@@ -6,6 +6,7 @@ promotion policy moves it, and so may people. Other aliases belong to people.
 
 import re
 from datetime import datetime
+from typing import Literal
 
 from sqlalchemy.orm import Session
 
@@ -17,6 +18,8 @@ from service.pages import Page, PageRequest, paginate
 
 ALIAS_PATTERN = r"[a-z][a-z0-9-]{0,63}"
 BY_ITSELF = ("champion", "latest")
+Expected = frozenset[int] | Literal["any"]
+"""What an alias must point to at present: one of these versions, or any, as long as it is there."""
 NO_ALIAS = ("data", "none")
 """Words of `optimizer.warp` that mean something else than an alias."""
 
@@ -46,10 +49,10 @@ def set_(
     version: int,
     *,
     reason: str = "",
-    expected: int | None = None,
+    expected: Expected | None = None,
     now: datetime,
 ) -> Alias:
-    """Points the alias to a version, by hand. `expected`: the version that it must point to at present (If-Match)."""
+    """Points the alias to a version, by hand. `expected`: what it must point to at present (If-Match)."""
     if name == "latest":
         raise InvalidRequest("latest is always the newest version and cannot be set: choose another alias")
     if not re.fullmatch(ALIAS_PATTERN, name) or name in NO_ALIAS:
@@ -66,7 +69,7 @@ def set_(
     return get(session, family, name)
 
 
-def delete(session: Session, family: Family, name: str, *, expected: int | None = None, now: datetime) -> None:
+def delete(session: Session, family: Family, name: str, *, expected: Expected | None = None, now: datetime) -> None:
     if name in BY_ITSELF:
         raise InvalidRequest(f"{name} belongs to every family and cannot be deleted")
     family_queries.locked(session, family.id)
@@ -103,8 +106,9 @@ def move(session: Session, family_id: int, name: str, version: int, *, reason: s
     session.flush()
 
 
-def _check_expected(session: Session, family: Family, name: str, expected: int | None) -> None:
+def _check_expected(session: Session, family: Family, name: str, expected: Expected | None) -> None:
     current = version_of(session, family.id, name)
-    if expected is not None and expected != current:
+    is_met = expected is None or (current is not None and (expected == "any" or current in expected))
+    if not is_met:
         where = "is not set" if current is None else f"points to version {current}"
-        raise EtagMismatch(f"{family.name}@{name} {where}, not to version {expected}: read it again and decide anew.")
+        raise EtagMismatch(f"{family.name}@{name} {where}, not to what If-Match says: read it again and decide anew.")

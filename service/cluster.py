@@ -74,10 +74,10 @@ def write_snapshot(session: Session, dispatcher: str, data: dict[str, Any], now:
     upsert(session, Snapshot, [{"dispatcher": dispatcher, "data": data, "at": now}])
 
 
-def seen(session: Session) -> ClusterState:
-    """The newest snapshot, with the queue as it is now."""
+def seen(session: Session, project: str | None = None) -> ClusterState:
+    """The newest snapshot, with the queue as it is now: everybody's, or that of one project."""
     row = system_queries.newest_snapshot(session)
-    counts = job_queries.count_by_state(session)
+    counts = job_queries.count_by_state(session, project)
     queue = {
         "queued": counts.get(JobState.QUEUED, 0),
         "running": sum(count for state, count in counts.items() if state.has_attempt),

@@ -6,7 +6,7 @@ registered is pinned by its sha256: `open_arrays` refuses data that has changed 
 data are one row, so the same job description always means the same dataset.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,8 +107,19 @@ def add(session: Session, project: str, examined: Examined, now: datetime) -> Da
     return row
 
 
+Noted = Callable[[Session, Dataset], None]
+"""Called with a new row, in its transaction."""
+
+
 def register(
-    database: Database, storage: Storage, settings: Settings, project: str, origin: Origin, *, options: DatasetOptions
+    database: Database,
+    storage: Storage,
+    settings: Settings,
+    project: str,
+    origin: Origin,
+    *,
+    options: DatasetOptions,
+    noted: Noted = lambda _session, _row: None,
 ) -> Dataset:
     """`examine` and `add`; a built-in that was registered before is found without reading it."""
     if isinstance(origin, BuiltinSource):
@@ -118,10 +129,24 @@ def register(
             return found
     examined = examine(storage, settings, origin, options)
     now = datetime.now(UTC)
-    return database.write(lambda session: add(session, project, examined, now))
+
+    def work(session: Session) -> Dataset:
+        row = add(session, project, examined, now)
+        if row.created_at == now:
+            noted(session, row)
+        return row
+
+    return database.write(work)
 
 
-def for_spec(database: Database, storage: Storage, settings: Settings, project: str, ref: DatasetRef) -> Dataset:
+def for_spec(
+    database: Database,
+    storage: Storage,
+    settings: Settings,
+    project: str,
+    ref: DatasetRef,
+    noted: Noted = lambda _session, _row: None,
+) -> Dataset:
     """The ready dataset that a job's description means; a URI or a built-in is registered on the way.
 
     Raises BadReference (`dataset_not_found`), DatasetNotReady, and InvalidRequest for an unusable URI or built-in.
@@ -145,7 +170,7 @@ def for_spec(database: Database, storage: Storage, settings: Settings, project: 
     else:
         origin, param = Outside(ref.uri or ""), "dataset.uri"
     try:
-        row = register(database, storage, settings, project, origin, options=options)
+        row = register(database, storage, settings, project, origin, options=options, noted=noted)
     except InvalidRequest as error:
         raise InvalidRequest(error.detail, param=param, code=error.error_code) from error
     if row.state != "ready":

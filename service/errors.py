@@ -11,6 +11,10 @@ ServiceError
 │   └── IdempotencyInFlight   the first request with this key is still being executed
 ├── IdempotencyMismatch       the key was used with another body
 ├── EtagMismatch              If-Match names another version than the current one
+├── Unauthenticated           no key came, or none that is good (`no_key`, `bad_key`)
+├── Limited                   too much, at present; `retry_after_s` says when to try again
+│   ├── RateLimited           too many requests
+│   └── QuotaExceeded         the project has what it may have
 ├── Forbidden                 the server or the key does not allow it (`code_disabled`, `missing_scope`)
 ├── TooLarge                  larger than the server accepts
 ├── StorageFull               the storage has no room
@@ -109,6 +113,30 @@ class EtagMismatch(ServiceError):
 
 class Forbidden(ServiceError):
     code = "missing_scope"
+
+
+class Unauthenticated(ServiceError):
+    """Pass `code`: no_key or bad_key."""
+
+    code = "bad_key"
+
+
+class Limited(ServiceError):
+    code = "rate_limited"
+
+    def __init__(
+        self, detail: str, *, param: str | None = None, code: str | None = None, retry_after_s: int = 1
+    ) -> None:
+        super().__init__(detail, param=param, code=code)
+        self.retry_after_s = retry_after_s
+
+
+class RateLimited(Limited):
+    pass
+
+
+class QuotaExceeded(Limited):
+    code = "quota_exceeded"
 
 
 class TooLarge(ServiceError):

@@ -8,7 +8,8 @@ each method may choose for itself: two evaluations of one setting differ by thei
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
@@ -35,8 +36,11 @@ class Candidate:
 
     version: int
     learned_from: frozenset[str]
-    number: int | None
-    """Which candidate of the family it is, from 1; None: not tested yet."""
+    number: int | None = None
+    """Which test of the family this is, from 1; None: not tested yet against the present champion."""
+    champion: Mapping[str, float] = field(default_factory=dict)
+    adamw: Mapping[str, float] = field(default_factory=dict)
+    """Task → difference of log losses, of the pairs that were looked at before: they stay as they were then."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class Trial:
     champion: int | None
     candidates: list[Candidate]
     evaluations: list[Evaluation]
+    unfinished: frozenset[str]
+    """Tasks of which evaluations still wait or run: their pairs are not complete yet."""
     tested: int
-    """How many candidates the family has tested so far."""
+    """How many tests the family has made so far."""
 
 
 def mark(session: Session, family: Family) -> tuple[object, ...] | None:
@@ -66,18 +72,27 @@ def trial(session: Session, family: Family) -> Trial:
     return Trial(
         champion,
         [
-            Candidate(row.version, seen[row.version] | of_champion, _number(row))
+            _candidate(row, champion, seen[row.version] | of_champion)
             for row in versions
             if row.version > (champion or 0) and not _is_turned_down(row)
         ],
         [found for job in evaluation_queries.succeeded(session, family.id) if (found := _read(job)) is not None],
-        sum(_number(row) is not None for row in versions),
+        frozenset(
+            str(job.resolved["dataset_sha256"])
+            for job in evaluation_queries.unfinished(session, family.id)
+            if not read_stored(job.spec).contributes
+        ),
+        max((int((row.comparison or {}).get("number", 0)) for row in versions), default=0),
     )
 
 
-def _number(row: WarpVersion) -> int | None:
-    number = (row.comparison or {}).get("number")
-    return number if isinstance(number, int) else None
+def _candidate(row: WarpVersion, champion: int | None, learned_from: frozenset[str]) -> Candidate:
+    """Against another champion it is another test, of which only the pairs with AdamW are known."""
+    found = row.comparison or {}
+    pairs = found.get("pairs", {})
+    if "number" not in found or found.get("champion_version") != champion:
+        return Candidate(row.version, learned_from, adamw=pairs.get("adamw", {}))
+    return Candidate(row.version, learned_from, found["number"], pairs.get("champion", {}), pairs.get("adamw", {}))
 
 
 def _is_turned_down(row: WarpVersion) -> bool:
@@ -89,7 +104,9 @@ def _read(job: Job) -> Evaluation | None:
     spec = read_stored(job.spec)
     optimizer = spec.optimizer
     loss = (job.result or {}).get("final", {}).get("val_loss")
-    if spec.contributes or optimizer.follow or not isinstance(loss, int | float) or loss <= 0:
+    if spec.contributes or optimizer.follow or optimizer.adapt != "none" or not optimizer.project_back:
+        return None
+    if not isinstance(loss, int | float) or loss <= 0:
         return None
     plain = optimizer.name == "adamw" or optimizer.warp == "none"
     if not plain and (optimizer.warp == "data" or job.warp_version is None):
@@ -99,7 +116,10 @@ def _read(job: Job) -> Evaluation | None:
 
 
 def _setting(spec: JobSpec, job: Job) -> str:
-    resolved = {name: job.resolved.get(name) for name in ("model", "init_identity", "init_seed", "steps", "seed")}
+    resolved = {
+        name: job.resolved.get(name)
+        for name in ("model", "init_identity", "init_seed", "start_version", "steps", "seed")
+    }
     given = {
         "task": spec.task,
         "optimizer": spec.optimizer.model_dump(include={"betas", "eps", "weight_decay"}),

@@ -40,16 +40,25 @@ def ensure(session: Session, project: str, name: str) -> Family:
     """The family of this name, made on first use."""
     family = family_queries.by_name(session, project, name)
     if family is None:
-        _insert(session, project, name, now=clock.now())
+        _insert(session, project, name, created_at=clock.now())
         family = get(session, project, name)
     return family
 
 
 def create(
-    session: Session, project: str, name: str, *, description: str = "", promotion: str = "latest", now: datetime
+    session: Session,
+    project: str,
+    name: str,
+    *,
+    description: str = "",
+    promotion: str = "latest",
+    starts: bool = True,
+    start_step: float = 1.0,
+    now: datetime,
 ) -> Family:
     """A new family. InvalidRequest for a bad name or promotion, InUse where the name is taken."""
-    if not _insert(session, project, name, description=description, promotion=promotion, now=now):
+    values = {"description": description, "promotion": _promotion(promotion), "starts": starts}
+    if not _insert(session, project, name, created_at=now, start_step=start_step, **values):
         raise InUse(f"There is a family {name} already: change it, or choose another name.", param="name")
     return get(session, project, name)
 
@@ -68,10 +77,21 @@ def list_(session: Session, project: str, page: PageRequest) -> Page[Family]:
 
 
 def update(
-    session: Session, project: str, name: str, *, description: str | None = None, promotion: str | None = None
+    session: Session,
+    project: str,
+    name: str,
+    *,
+    description: str | None = None,
+    promotion: str | None = None,
+    starts: bool | None = None,
+    start_step: float | None = None,
 ) -> Family:
-    """Changes what is not None. A new promotion acts from the next version on."""
+    """Changes what is not None. A new promotion acts from the next version on, a step from the next start."""
     family = get(session, project, name)
+    if starts is not None:
+        family.starts = starts
+    if start_step is not None:
+        family.start_step = start_step
     if promotion is not None:
         family.promotion = _promotion(promotion)
     if description is not None:
@@ -105,13 +125,10 @@ def status(session: Session, family: Family) -> FamilyStatus:
     )
 
 
-def _insert(
-    session: Session, project: str, name: str, *, now: datetime, description: str = "", promotion: str = "latest"
-) -> bool:
+def _insert(session: Session, project: str, name: str, **values: object) -> bool:
     if not re.fullmatch(NAME_PATTERN, name):
         message = f"{name!r}: a family's name has 1 to 64 characters of a-z, 0-9 and -, and does not begin with -"
         raise InvalidRequest(message, param="name")
-    values = {"description": description, "promotion": _promotion(promotion), "created_at": now}
     return insert_new(session, Family, project=project, name=name, **values)
 
 

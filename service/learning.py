@@ -165,7 +165,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
     steps between the watermark and the checkpoint that it resumed from ended with the attempt before it.
     RefusedError: `unknown_job`, `stale_token`, `wrong_rule`, `overlap`, `gap`.
     """
-    family = _owned(session, family_id, epoch)
+    family = owned(session, family_id, epoch)
     job = check_sender(job_queries.locked(session, entry.job_id), family_id, token)
     learned_by = rule(session, family_id)
     if learned_by is not None and learned_by != entry.rule:
@@ -185,7 +185,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
 
 def refuse(session: Session, family_id: int, epoch: int, job_id: str, *, error: RefusedError, now: datetime) -> None:
     """Counts a refused contribution by its code, and tells the job's readers."""
-    family = _owned(session, family_id, epoch)
+    family = owned(session, family_id, epoch)
     family.refused = {**family.refused, error.code: family.refused.get(error.code, 0) + 1}
     family.learner_seen_at = now
     job = job_queries.locked(session, job_id)
@@ -208,7 +208,7 @@ def publish(session: Session, family_id: int, epoch: int, draft: Draft, *, now: 
 
     Publishing the same draft again gives the version that it became. VersionTakenError where its number is another's.
     """
-    family = _owned(session, family_id, epoch)
+    family = owned(session, family_id, epoch)
     taken = session.get(WarpVersion, (family_id, draft.version))
     if taken is not None and (taken.epoch, taken.sha256) == (epoch, draft.sha256):
         return taken
@@ -234,7 +234,7 @@ def compared(
 
     Nothing happens where people have moved the champion, or changed the family's policy, since it was compared.
     """
-    family = _owned(session, family_id, epoch)
+    family = owned(session, family_id, epoch)
     moved = aliases.version_of(session, family_id, "champion") != champion
     if moved or family.promotion != "guarded":
         return
@@ -255,7 +255,7 @@ def fold(
 
     The paths that no row names any more: they may be deleted once this is committed. The ledger's rows stay.
     """
-    _owned(session, family_id, epoch)
+    owned(session, family_id, epoch)
     rows = ledger_queries.of_job(session, job_id)
     if sum(row.end - row.start for row in rows) != steps:
         raise ValueError(f"the sum of {job_id} covers {steps} steps, its contributions another number")
@@ -272,7 +272,7 @@ def lineage_datasets(session: Session, job_ids: list[str]) -> dict[str, str]:
     return ledger_queries.datasets(session, job_ids)
 
 
-def _owned(session: Session, family_id: int, epoch: int) -> Family:
+def owned(session: Session, family_id: int, epoch: int) -> Family:
     """The family, locked, where the epoch is its present one."""
     family = family_queries.locked(session, family_id)
     if family is None or family.epoch != epoch:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from service import checkpoints, cluster, families, learning, sizing, warps
+from service import cluster, families, inits, learning, sizing, warps
 from service.data.info import DatasetInfo
 from service.db import family_queries, warp_queries
-from service.db.models import Checkpoint, Dataset, Family, WarpVersion
+from service.db.models import Dataset, Family, WarpVersion
 from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
-from service.spec import FromCheckpoint, FromFamily, JobSpec, WorkerRange
+from service.inits import Base
+from service.spec import JobSpec, WorkerRange
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
@@ -40,16 +41,6 @@ class Warning:
     message: str
 
 
-class Base(BaseModel):
-    """The checkpoint that a job's weights begin with: a file of the storage."""
-
-    model_config = ConfigDict(frozen=True)
-
-    checkpoint_id: str
-    path: str
-    sha256: str
-
-
 class Resolved(BaseModel):
     """What the description's references meant at submit."""
 
@@ -69,6 +60,8 @@ class Resolved(BaseModel):
     warp_version: int | None
     start_version: int | None
     """Version of the family's start, where the job begins with it; 0: as it was born."""
+    fresh: tuple[str, ...] = ()
+    """Tensors that are drawn although the job begins with a start: it has another number of outputs."""
     dataset_id: str
     dataset_sha256: str | None
     columns: dict[str, list[str]]
@@ -85,15 +78,6 @@ class Resolution:
     pending_reason: dict[str, str] | None
 
 
-@dataclass(frozen=True)
-class _Start:
-    anchor: str | None = None
-    identity: str | None = None
-    seed: int | None = None
-    base: Base | None = None
-    version: int | None = None
-
-
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
     _check_supported(spec)
@@ -102,11 +86,12 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
     sizing.check_training(spec, info)
     family = families.ensure(session, project, spec.family)
     _check_rule(session, family, spec)
-    start = _start(session, project, spec, family, model)
+    start = inits.choose(session, project, spec, family, model)
     keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
     columns = _columns(info, spec, keys)
     _remember_columns(session, family, columns)
     warp, warnings = _warp(session, family, spec, set(keys))
+    warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
     seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
     shortage = cluster.seen(session).shortage(spec.resources)
     if shortage is not None:
@@ -121,7 +106,8 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
         steps=sizing.steps_of(spec, info),
         seed=seed,
         warp_version=warp.version if warp else None,
-        start_version=start.version,
+        start_version=start.start_version,
+        fresh=start.fresh,
         dataset_id=dataset.id,
         dataset_sha256=dataset.sha256,
         columns=columns,
@@ -157,34 +143,6 @@ def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
     if row.state != "ready" or row.info is None:
         raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
     return DatasetInfo.model_validate(row.info)
-
-
-def _start(session: Session, project: str, spec: JobSpec, family: Family, model: dict[str, object]) -> _Start:
-    """Where the weights come from, and whether hidden axes are aligned among the jobs that begin there."""
-    init = spec.init
-    if init == "random":
-        return _Start()
-    if init == "family":
-        seed = shapes.init_seed(str(family.id), model)
-        return _Start(shapes.anchor(model, "family"), "family", seed, version=0)
-    assert isinstance(init, FromCheckpoint | FromFamily)
-    from_family = isinstance(init, FromFamily)
-    ref, param = (init.family, "init.family") if isinstance(init, FromFamily) else (init.checkpoint, "init.checkpoint")
-    found = checkpoints.resolve_reference(session, project, ref, param=param)
-    _check_same_model(found, model, ref, param)
-    base = Base(checkpoint_id=found.id, path=found.path, sha256=found.sha256)
-    anchor = shapes.anchor(model, found.sha256)
-    return _Start(anchor, found.sha256, base=base, version=0 if from_family else None)
-
-
-def _check_same_model(found: Checkpoint, model: dict[str, object], ref: str, param: str) -> None:
-    """An uploaded checkpoint does not say its model: the worker compares names and shapes then."""
-    for field in sorted(set(model) | set(found.model or {})) if found.model is not None else ():
-        theirs, ours = (found.model or {}).get(field), model.get(field)
-        if theirs != ours:
-            raise InvalidRequest(
-                f"The checkpoint {ref} is of another model: its {field} is {theirs}, this job's is {ours}.", param=param
-            )
 
 
 def _columns(info: DatasetInfo, spec: JobSpec, keys: dict[str, int]) -> dict[str, list[str]]:

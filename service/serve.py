@@ -6,7 +6,6 @@ says where a running service is; `service.lock` is held until the last of its pr
 
 import fcntl
 import http.client
-import ipaddress
 import json
 import logging
 import os
@@ -21,7 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.db.session import upgrade
+from sqlalchemy.engine import make_url
+
+from service import bind
+from service.db.session import Database, upgrade
 from service.processes import free_port
 from service.settings import Settings
 from service.supervisor import Child, Supervisor, with_our_packages
@@ -51,7 +53,7 @@ class Options:
 
 def serve(settings: Settings, options: Options) -> None:
     """Runs until SIGTERM or SIGINT; then nothing that it started is left."""
-    _refuse_open_bind(settings.host)
+    _check_bind(settings)
     logs = settings.data_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with data_folder(settings.data_dir) as lock:
@@ -211,16 +213,18 @@ def choose_port(host: str, port: int) -> int:
     return port
 
 
-def _refuse_open_bind(host: str) -> None:
+def _check_bind(settings: Settings) -> None:
+    """Before anything is made: a database of its own that is not there yet has no keys."""
+    path = make_url(settings.database).database
+    is_new = settings.database.startswith("sqlite") and not (path and Path(path).exists())
+    database = None if is_new else Database(settings.database)
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise CannotServeError(
-            f"--host {host} can be reached from other machines, and this service has no keys yet: "
-            "use --host 127.0.0.1 and a tunnel (ssh -L) to reach it from elsewhere"
-        )
+        bind.check(settings, database)
+    except bind.RefusesToStart as error:
+        raise CannotServeError(str(error)) from error
+    finally:
+        if database is not None:
+            database.dispose()
 
 
 def _wait_ready(settings: Settings, supervisor: Supervisor) -> bool:

@@ -1,7 +1,8 @@
 """Settings of the server: built from `WARPADAM_*` by the entry points and passed down, never read at import."""
 
+import ipaddress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -30,9 +31,22 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 8000
+    auth: Literal["auto", "keys", "off"] = "auto"
+    """`auto`: on loopback a key is wanted once one was ever made, elsewhere always; `keys`: always; `off`: never, which
+    only a service on loopback may say."""
+    trusted_proxies: str = ""
+    """Addresses of proxies whose X-Forwarded-For is believed, separated by commas; for the audit log."""
     allow_code: bool = False
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
+
+    requests_per_minute: int = Field(default=6000, ge=0)
+    """Of a project, by each API process; 0: no limit. Requests that need no key are not counted."""
+    quota_running_jobs: int | None = Field(default=None, ge=0)
+    quota_queued_jobs: int | None = Field(default=None, ge=0)
+    quota_storage_bytes: int | None = Field(default=None, ge=0)
+    quota_gpu_seconds: int | None = Field(default=None, ge=0)
+    """Of a project, in a calendar month. None: no limit; a project's own row may say otherwise."""
 
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between the dispatcher's looks at the queue."""
@@ -59,6 +73,15 @@ class Settings(BaseSettings):
 
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        host = self.host.strip("[]")
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
 
     @property
     def database(self) -> str:

@@ -71,8 +71,9 @@ def at_once(url: str) -> None:
 def test_a_migration_that_fails_leaves_the_schema_as_it_was(database: Database, root: Path, tmp_path: Path) -> None:
     versions = tmp_path / "versions"
     versions.mkdir()
-    (versions / "0002_broken.py").write_text(
-        "from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '0002', '0001'\n"
+    head = ScriptDirectory(str(root / "migrations")).get_current_head()
+    (versions / "broken.py").write_text(
+        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = 'broken', '{head}'\n"
         "def upgrade():\n    op.create_table('half', sa.Column('id', sa.Integer()))\n    raise RuntimeError('broken')\n"
     )
     broken = config(root, database.url)

@@ -6,14 +6,19 @@
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Client", "Warp", "WarpAdam"]
+__all__ = ["AsyncClient", "Client", "Warp", "WarpAdam"]
 
 if TYPE_CHECKING:
-    from warpadam.client import Client
+    from warpadam.client import AsyncClient, Client
     from warpadam.optimizer import WarpAdam
     from warpadam.warp import Warp
 
-_HOMES = {"Client": "warpadam.client", "Warp": "warpadam.warp", "WarpAdam": "warpadam.optimizer"}
+_HOMES = {
+    "AsyncClient": "warpadam.client",
+    "Client": "warpadam.client",
+    "Warp": "warpadam.warp",
+    "WarpAdam": "warpadam.optimizer",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,16 +1,55 @@
-"""The Python SDK: `Client`. Needs httpx only; torch is loaded when a P is pulled as a `Warp`."""
+"""The Python SDK: `Client`, and `AsyncClient` for event loops. Needs httpx; torch where a P is pulled as a `Warp`."""
 
 import os
+import platform
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from warpadam.sdk.connection import Connection, Json
-from warpadam.sdk.resources import Datasets, Families, Jobs, Warps
+import httpx
+
+from warpadam import __version__
+from warpadam.sdk.admin import Audit, Keys, Webhooks
+from warpadam.sdk.collections import Checkpoints, Collection, Datasets, Jobs
+from warpadam.sdk.connection import Connection, authorization, checked_url
+from warpadam.sdk.decode import decode
+from warpadam.sdk.job import AsyncJob, Job
+from warpadam.sdk.learned import Aliases, Families, Starts, Warps
+from warpadam.sdk.models import Cluster, Readiness
+from warpadam.sdk.modes import Awaited, Blocking, M, call, run
+from warpadam.sdk.transport import AsyncTransport, BlockingTransport
 
 DEFAULT_URL = "http://127.0.0.1:8000"
+CONNECT_S = 5.0
 
 
-class Client:
+class _Client(Collection[M]):
+    """What both clients share."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.base_url = connection.base_url
+        self.datasets = Datasets[M](connection)
+        self.checkpoints = Checkpoints[M](connection)
+        self.families = Families[M](connection)
+        self.warps = Warps[M](connection)
+        self.starts = Starts[M](connection)
+        self.aliases = Aliases[M](connection)
+        self.keys = Keys[M](connection)
+        self.audit = Audit[M](connection)
+        self.webhooks = Webhooks[M](connection)
+
+    @call
+    async def cluster(self) -> Cluster:
+        """The cluster as the dispatcher last saw it: nodes, CPUs, GPUs, what is free, the queue."""
+        return decode(Cluster, await self._connection.json("GET", "/v1/cluster"))
+
+    @call
+    async def ready(self) -> Readiness:
+        """Raises ServerError while a part of the service is not there."""
+        return decode(Readiness, await self._connection.json("GET", "/readyz"))
+
+
+class Client(_Client[Blocking]):
     """A connection to the service.
 
         client = Client("http://localhost:8000")
@@ -27,25 +66,13 @@ class Client:
     def __init__(
         self, base_url: str | None = None, *, api_key: str | None = None, timeout_s: float = 30.0, tries: int = 4
     ) -> None:
-        url = base_url or os.environ.get("WARPADAM_URL") or DEFAULT_URL
-        key = api_key or os.environ.get("WARPADAM_API_KEY")
-        self._connection = Connection(url, key, timeout_s=timeout_s, tries=tries)
-        self.base_url = self._connection.base_url
-        self.jobs = Jobs(self._connection)
-        self.datasets = Datasets(self._connection)
-        self.families = Families(self._connection)
-        self.warps = Warps(self._connection)
-
-    def cluster(self) -> Json:
-        """The cluster as the dispatcher last saw it: nodes, CPUs, GPUs, what is free, the queue."""
-        return self._connection.json("GET", "/v1/cluster")
-
-    def ready(self) -> Json:
-        """Raises ServerError while a part of the service is not there."""
-        return self._connection.json("GET", "/readyz")
+        settings = _http_settings(base_url, api_key, timeout_s)
+        transport = BlockingTransport(httpx.Client(**settings))
+        super().__init__(Connection(settings["base_url"], transport, tries=tries))
+        self.jobs = Jobs[Blocking, Job](self._connection, Job)
 
     def close(self) -> None:
-        self._connection.close()
+        run(self._connection.transport.close())
 
     def __enter__(self) -> Self:
         return self
@@ -54,3 +81,43 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class AsyncClient(_Client[Awaited]):
+    """`Client` for asyncio and trio: the same methods, awaited, and lists by `async for`.
+
+        async with AsyncClient() as client:
+            job = await client.jobs.create(family="digits", …)
+            async for event in job.events(follow=True): ...
+
+    Files are read and written in pieces between awaits, on the loop's own thread.
+    """
+
+    def __init__(
+        self, base_url: str | None = None, *, api_key: str | None = None, timeout_s: float = 30.0, tries: int = 4
+    ) -> None:
+        settings = _http_settings(base_url, api_key, timeout_s)
+        transport = AsyncTransport(httpx.AsyncClient(**settings))
+        super().__init__(Connection(settings["base_url"], transport, tries=tries))
+        self.jobs = Jobs[Awaited, AsyncJob](self._connection, AsyncJob)
+
+    async def close(self) -> None:
+        await self._connection.transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+def _http_settings(base_url: str | None, api_key: str | None, timeout_s: float) -> dict[str, Any]:
+    agent = {"User-Agent": f"warpadam/{__version__} python/{platform.python_version()}"}
+    return {
+        "base_url": checked_url(base_url or os.environ.get("WARPADAM_URL") or DEFAULT_URL),
+        "headers": agent | authorization(api_key or os.environ.get("WARPADAM_API_KEY")),
+        "timeout": httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S)),
+        "follow_redirects": False,
+    }

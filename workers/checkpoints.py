@@ -5,6 +5,7 @@ in its metadata. Nothing is pickled; a resumed run goes on bit for bit as if it 
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, TypedDict
 
@@ -36,10 +37,13 @@ def encode_model(model: nn.Module) -> bytes:
     return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
 
 
-def load_model(model: nn.Module, data: bytes) -> None:
-    """Puts the weights of a file into the model. BadInputError names the first tensor that does not fit."""
-    found = _load(data, "checkpoint")
+def load_model(model: nn.Module, data: bytes, fresh: Collection[str] = ()) -> None:
+    """Puts the weights of a file into the model, but for tensors that are to stay `fresh`.
+
+    BadInputError names the first tensor that does not fit.
+    """
     expected = model.state_dict()
+    found = {**_load(data, "checkpoint"), **{name: expected[name] for name in fresh}}
     for name in sorted(found.keys() | expected.keys()):
         if name not in found:
             raise BadInputError(f"the checkpoint has no tensor {name!r}, which the job's model has: use the same model")

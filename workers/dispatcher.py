@@ -20,10 +20,11 @@ from dataclasses import asdict, dataclass, field
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster
+from service import attempts, clock, cluster, quotas
 from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, family_queries, job_queries
+from service.db import dispatch_queries, family_queries, job_queries, start_queries
 from service.db.session import Database
+from service.limits import Limits
 from service.settings import Settings
 from service.spec import JobSpec, read_stored
 from service.states import JobState
@@ -161,12 +162,14 @@ class Dispatcher:
     def _admit(self, session: Session, view: View) -> Claim | None:
         """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
         reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
+        now = clock.now()
         return attempts.claim_next(
             session,
-            now=clock.now(),
+            now=now,
             lease_s=self.settings.lease_s,
             launcher=self.launcher.name,
             fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
+            may_start=quotas.admission(session, Limits.of(self.settings), now),
         )
 
     def _start(self, claim: Claim) -> None:
@@ -212,8 +215,9 @@ class Dispatcher:
         """Of families with jobs that contribute, and of guarded ones: there evaluations are looked at as they end."""
         with self.database.read() as session:
             jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
+            waiting = start_queries.families_waiting(session)
         wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
-        self.pool.want_learners(frozenset(wanted))
+        self.pool.want_learners(frozenset((*wanted, *waiting)))
 
     def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

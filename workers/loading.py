@@ -60,6 +60,7 @@ def load(memory: Memory, fence: Fence) -> Plan:
         init_seed=resolved.seed if resolved.init_seed is None else resolved.init_seed,
         split=_split(memory, rows),
         base=memory.storage.get(resolved.base.path) if resolved.base and model is None else None,
+        fresh=resolved.fresh,
         warp=rows.warp,
         warp_version=resolved.warp_version,
         resume_model=memory.storage.get(model) if model else None,

@@ -27,7 +27,9 @@ class Plan:
     """Where the weights are drawn from, unless `base` is given."""
     split: Split
     base: bytes | None = None
-    """Weights to begin with: a checkpoint's model state."""
+    """Weights to begin with: a checkpoint's model state, or a start of the family."""
+    fresh: tuple[str, ...] = ()
+    """Tensors that are drawn although there is a base: it has another number of outputs."""
     warp: bytes | None = None
     warp_version: int | None = None
     resume_model: bytes | None = None

@@ -26,9 +26,10 @@ def make_deterministic(device: torch.device, threads: int) -> None:
 def prepare_model(plan: Plan, group: Group) -> models.Model:
     """Weights drawn from the seed, or those of the base, or those of the checkpoint to resume from."""
     model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
-    weights = plan.resume_model or plan.base
-    if weights is not None:
-        checkpoints.load_model(model, weights)
+    if plan.resume_model is not None:
+        checkpoints.load_model(model, plan.resume_model)
+    elif plan.base is not None:
+        checkpoints.load_model(model, plan.base, plan.fresh)
     return model.to(group.device)
 
 

@@ -3,7 +3,9 @@
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import PROJECT, ServicesDep
+from api import quotas
+from api.changes import Change
+from api.deps import JobsWrite, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.routes.warps import FILE_BODY
 from api.schemas.jobs import Checkpoint
@@ -16,12 +18,15 @@ STORED_AS = "checkpoints"
 
 
 @router.post("", status_code=201, response_model=Checkpoint, openapi_extra=FILE_BODY)
-def upload_checkpoint(request: Request, services: ServicesDep, once: OnceDep) -> Response:
+def upload_checkpoint(request: Request, services: ServicesDep, caller: JobsWrite, once: OnceDep) -> Response:
     """Uploads the state of a model (safetensors); jobs name it as `init: {checkpoint: ckpt_…}`."""
-    stored = services.storage.put_stream(STORED_AS, file_chunks(request), services.settings.max_upload_bytes)
+    stored = quotas.store(services, caller, request, STORED_AS, file_chunks(request))
     weights.check(services.storage, stored)
 
     def work(session: Session) -> Made:
-        return Made(Checkpoint.of(weights.add(session, PROJECT, stored, clock.now())), 201)
+        quotas.claim(session, services, caller, stored.size)
+        row = weights.add(session, caller.project, stored, clock.now())
+        change = Change("checkpoint.upload", row.id, {"sha256": row.sha256, "size": row.size})
+        return Made(Checkpoint.of(row), 201, change=change)
 
     return once.write({"sha256": stored.sha256}, work)

@@ -6,13 +6,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
-from api import uploads
+from api import quotas, uploads
 from api.bodies import read_json, validate
-from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.changes import Change, ChangesDep
+from api.deps import DatasetsRead, DatasetsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
 from api.schemas.datasets import Dataset
 from service import clock, datasets
+from service.access import Caller
 from service.data.source import BuiltinSource
 from service.errors import InvalidRequest
 from service.spec import DatasetOptions, DatasetRef
@@ -38,28 +40,28 @@ def _body_schema() -> dict[str, Any]:
 
 
 @router.post("", status_code=201, response_model=Dataset, openapi_extra=_body_schema())
-def register(request: Request, services: ServicesDep, once: OnceDep) -> Response:
+def register(request: Request, services: ServicesDep, caller: DatasetsWrite, once: OnceDep) -> Response:
     """Registers a dataset: a form with a file, or JSON with `uri` or `builtin`. It is read at once."""
     if uploads.is_form(request):
-        fingerprint, origin, options = _uploaded(request, services)
+        fingerprint, origin, options = _uploaded(request, services, caller)
     else:
         fingerprint, origin, options = _named(request)
 
     def prepare() -> Callable[[Session], Made]:
         examined = datasets.examine(services.storage, services.settings, origin, options)
-        return lambda session: _add(session, examined)
+        return lambda session: _add(session, examined, services, caller)
 
     return once.plan(fingerprint, prepare)
 
 
-def _uploaded(request: Request, services: Services) -> tuple[object, datasets.Origin, DatasetOptions]:
+def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[object, datasets.Origin, DatasetOptions]:
     """The file goes to the storage while it is hashed; there its content is its name."""
     if not uploads.is_form(request):
         raise InvalidRequest("send the file as the last part of a multipart form", param="file")
     form = uploads.Form(request)
     given = {name: value for name, value in form.fields.items() if value}
     options = validate(DatasetOptions, given)
-    stored = services.storage.put_stream(STORED_AS, form.file(), services.settings.max_upload_bytes)
+    stored = quotas.store(services, caller, request, STORED_AS, form.file())
     filename = uploads.plain_name(form.filename, "upload")
     return {"options": given, "sha256": stored.sha256}, datasets.Uploaded(stored, filename), options
 
@@ -73,25 +75,29 @@ def _named(request: Request) -> tuple[object, datasets.Origin, DatasetOptions]:
     return ref, origin, options
 
 
-def _add(session: Session, examined: datasets.Examined) -> Made:
-    row = datasets.add(session, PROJECT, examined, clock.now())
-    return Made(Dataset.of(row), 201, f"/v1/datasets/{row.id}")
+def _add(session: Session, examined: datasets.Examined, services: Services, caller: Caller) -> Made:
+    if isinstance(examined.origin, datasets.Uploaded):
+        quotas.claim(session, services, caller, examined.origin.stored.size)
+    row = datasets.add(session, caller.project, examined, clock.now())
+    change = Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size})
+    return Made(Dataset.of(row), 201, f"/v1/datasets/{row.id}", change)
 
 
 @router.get("")
-def list_datasets(session: ReadSession, page: PageDep) -> Listing[Dataset]:
+def list_datasets(session: ReadSession, caller: DatasetsRead, page: PageDep) -> Listing[Dataset]:
     """Newest first."""
-    found = datasets.list_(session, PROJECT, page)
+    found = datasets.list_(session, caller.project, page)
     return Listing[Dataset].of_page(found, [Dataset.of(row) for row in found.items])
 
 
 @router.get("/{dataset_id}")
-def get_dataset(session: ReadSession, dataset_id: str) -> Dataset:
-    return Dataset.of(datasets.get(session, PROJECT, dataset_id))
+def get_dataset(session: ReadSession, caller: DatasetsRead, dataset_id: str) -> Dataset:
+    return Dataset.of(datasets.get(session, caller.project, dataset_id))
 
 
 @router.delete("/{dataset_id}")
-def delete_dataset(dataset_id: str, services: ServicesDep) -> Deleted:
+def delete_dataset(dataset_id: str, caller: DatasetsWrite, changes: ChangesDep) -> Deleted:
     """Hides a dataset that no unfinished job needs."""
-    services.database.write(lambda session: datasets.delete(session, PROJECT, dataset_id, clock.now()))
+    change = Change("dataset.delete", dataset_id)
+    changes.write(change, lambda session: datasets.delete(session, caller.project, dataset_id, clock.now()))
     return Deleted(id=dataset_id)

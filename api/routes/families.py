@@ -2,10 +2,12 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Header, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import PROJECT, PageDep, ReadSession, ServicesDep
+from api import content
+from api.changes import Change, ChangesDep
+from api.deps import PageDep, ReadSession, WarpsRead, WarpsWrite
 from api.etags import expected_version
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
@@ -24,7 +26,8 @@ from service.db.models import Family as FamilyRow
 router = APIRouter(prefix="/v1/families", tags=["families"])
 
 IfMatch = Annotated[
-    str | None, Header(alias="If-Match", description="ETag of the alias as last read; 412 if it has moved since.")
+    str | None,
+    Header(alias="If-Match", description="ETag of the alias as last read, or * for any; else 412."),
 ]
 
 
@@ -33,103 +36,124 @@ def present(session: Session, row: FamilyRow) -> Family:
 
 
 @router.post("", status_code=201, response_model=Family)
-def create_family(body: FamilyCreate, once: OnceDep) -> Response:
+def create_family(body: FamilyCreate, caller: WarpsWrite, once: OnceDep) -> Response:
     """Makes a family. A job makes its own on first use."""
 
     def work(session: Session) -> Made:
         row = families.create(
-            session, PROJECT, body.name, description=body.description, promotion=body.promotion, now=clock.now()
+            session,
+            caller.project,
+            body.name,
+            description=body.description,
+            promotion=body.promotion,
+            starts=body.starts,
+            start_step=body.start_step,
+            now=clock.now(),
         )
-        return Made(present(session, row), 201, f"/v1/families/{row.name}")
+        change = Change("family.create", row.name, {"promotion": row.promotion})
+        return Made(present(session, row), 201, f"/v1/families/{row.name}", change)
 
     return once.write(body, work)
 
 
 @router.get("")
-def list_families(session: ReadSession, page: PageDep) -> Listing[Family]:
+def list_families(session: ReadSession, caller: WarpsRead, page: PageDep) -> Listing[Family]:
     """Newest first."""
-    found = families.list_(session, PROJECT, page)
+    found = families.list_(session, caller.project, page)
     return Listing[Family].of_page(found, [present(session, row) for row in found.items])
 
 
 @router.get("/{family}")
-def get_family(session: ReadSession, family: str) -> Family:
-    return present(session, families.get(session, PROJECT, family))
+def get_family(session: ReadSession, caller: WarpsRead, family: str) -> Family:
+    return present(session, families.get(session, caller.project, family))
 
 
 @router.patch("/{family}")
-def update_family(family: str, body: FamilyUpdate, services: ServicesDep) -> Family:
+def update_family(family: str, body: FamilyUpdate, caller: WarpsWrite, changes: ChangesDep) -> Family:
     """Changes what is given."""
 
     def work(session: Session) -> Family:
-        row = families.update(session, PROJECT, family, description=body.description, promotion=body.promotion)
+        row = families.update(session, caller.project, family, **body.model_dump())
         return present(session, row)
 
-    return services.database.write(work)
+    return changes.write(Change("family.update", family, body.model_dump(exclude_unset=True)), work)
 
 
 @router.delete("/{family}")
-def delete_family(family: str, services: ServicesDep) -> Deleted:
+def delete_family(family: str, caller: WarpsWrite, changes: ChangesDep) -> Deleted:
     """Hides a family none of whose jobs is unfinished."""
-    services.database.write(lambda session: families.delete(session, PROJECT, family))
+    changes.write(Change("family.delete", family), lambda session: families.delete(session, caller.project, family))
     return Deleted(id=family)
 
 
 @router.get("/{family}/contributions")
-def list_contributions(session: ReadSession, family: str, page: PageDep) -> Listing[Contribution]:
+def list_contributions(session: ReadSession, caller: WarpsRead, family: str, page: PageDep) -> Listing[Contribution]:
     """The ledger, oldest first."""
-    found = ledger.list_(session, families.get(session, PROJECT, family), page)
+    found = ledger.list_(session, families.get(session, caller.project, family), page)
     return Listing[Contribution].of_page(found, [Contribution.of(row) for row in found.items])
 
 
 @router.get("/{family}/aliases")
-def list_aliases(session: ReadSession, family: str) -> Listing[Alias]:
+def list_aliases(session: ReadSession, caller: WarpsRead, family: str) -> Listing[Alias]:
     """All of them, by name."""
-    row = families.get(session, PROJECT, family)
+    row = families.get(session, caller.project, family)
     return Listing[Alias](data=[Alias.of(family, alias) for alias in aliases.list_(session, row)])
 
 
-@router.get("/{family}/aliases/{alias}")
-def get_alias(session: ReadSession, response: Response, family: str, alias: str) -> Alias:
-    row = aliases.get(session, families.get(session, PROJECT, family), alias)
-    response.headers["ETag"] = f'"{row.version}"'
+@router.get("/{family}/aliases/{alias}", response_model=Alias)
+def get_alias(
+    request: Request, response: Response, session: ReadSession, caller: WarpsRead, family: str, alias: str
+) -> Alias | Response:
+    """Its `ETag` is the version that it points to; 304 with `If-None-Match` while it has not moved."""
+    row = aliases.get(session, families.get(session, caller.project, family), alias)
+    etag = response.headers["ETag"] = f'"{row.version}"'
+    if content.names(request.headers.get("if-none-match"), etag):
+        return Response(status_code=304, headers={"ETag": etag})
     return Alias.of(family, row)
 
 
 @router.put("/{family}/aliases/{alias}")
 def set_alias(
-    services: ServicesDep, response: Response, family: str, alias: str, body: AliasSet, if_match: IfMatch = None
+    caller: WarpsWrite,
+    changes: ChangesDep,
+    response: Response,
+    family: str,
+    alias: str,
+    body: AliasSet,
+    if_match: IfMatch = None,
 ) -> Alias:
     """Points an alias to a version, by hand; with `If-Match` only if nobody has moved it since."""
     expected = expected_version(if_match)
 
     def work(session: Session) -> Alias:
-        row = families.get(session, PROJECT, family)
+        row = families.get(session, caller.project, family)
         return Alias.of(
             family,
             aliases.set_(session, row, alias, body.version, reason=body.reason, expected=expected, now=clock.now()),
         )
 
-    answer = services.database.write(work)
+    answer = changes.write(Change("alias.set", f"{family}@{alias}", {"version": body.version}), work)
     response.headers["ETag"] = f'"{answer.version}"'
     return answer
 
 
 @router.delete("/{family}/aliases/{alias}")
-def delete_alias(services: ServicesDep, family: str, alias: str, if_match: IfMatch = None) -> Deleted:
+def delete_alias(caller: WarpsWrite, changes: ChangesDep, family: str, alias: str, if_match: IfMatch = None) -> Deleted:
     """`champion` and `latest` cannot be deleted."""
     expected = expected_version(if_match)
 
     def work(session: Session) -> None:
-        row = families.get(session, PROJECT, family)
+        row = families.get(session, caller.project, family)
         aliases.delete(session, row, alias, expected=expected, now=clock.now())
 
-    services.database.write(work)
+    changes.write(Change("alias.delete", f"{family}@{alias}"), work)
     return Deleted(id=alias)
 
 
 @router.get("/{family}/aliases/{alias}/history")
-def alias_history(session: ReadSession, family: str, alias: str, page: PageDep) -> Listing[AliasChange]:
+def alias_history(
+    session: ReadSession, caller: WarpsRead, family: str, alias: str, page: PageDep
+) -> Listing[AliasChange]:
     """Every move, newest first; also of an alias that was deleted."""
-    found = aliases.history(session, families.get(session, PROJECT, family), alias, page)
+    found = aliases.history(session, families.get(session, caller.project, family), alias, page)
     return Listing[AliasChange].of_page(found, [AliasChange.of(row) for row in found.items])

@@ -6,13 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
-from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.changes import Change, ChangesDep
+from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
 from api.schemas.jobs import Job, JobValidation
-from service import clock, datasets, jobs
+from service import clock, datasets, jobs, quotas
+from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
+from service.limits import Limits
 from service.spec import JobSpec
 from service.states import JobState
 
@@ -55,69 +58,94 @@ def present(session: Session, row: models.Job) -> Job:
     response_model=Job,
     responses={200: {"model": JobValidation, "description": "With validate_only: what would have been made."}},
 )
-def submit(spec: JobSpec, services: ServicesDep, once: OnceDep, validate_only: bool = False) -> Response:
-    """Submits a job, or says what would become of it."""
+def submit(
+    spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: bool = False
+) -> Response:
+    """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
+    if spec.dataset.uri is not None:
+        caller.require("datasets:write")
+
+    def noted(session: Session, row: models.Dataset) -> None:
+        Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size}).record(session, caller)
 
     def prepare() -> Callable[[Session], Made]:
-        dataset = datasets.for_spec(services.database, services.storage, services.settings, PROJECT, spec.dataset)
+        dataset = datasets.for_spec(
+            services.database, services.storage, services.settings, caller.project, spec.dataset, noted
+        )
         make = _validated if validate_only else _submitted
-        return lambda session: make(session, spec, dataset, services)
+        return lambda session: make(session, spec, dataset, services, caller)
 
     return once.plan(spec, prepare)
 
 
-def _submitted(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services) -> Made:
-    job = jobs.submit(session, PROJECT, spec, dataset, _limits(services)).job
-    return Made(present(session, job), 201, f"/v1/jobs/{job.id}")
+def _submitted(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services, caller: Caller) -> Made:
+    quotas.check_submit(session, caller.project, spec, Limits.of(services.settings), clock.now())
+    job = jobs.submit(session, caller.project, spec, dataset, _limits(services, caller)).job
+    change = Change("job.submit", job.id, {"family": spec.family, "dataset": dataset.id})
+    return Made(present(session, job), 201, f"/v1/jobs/{job.id}", change)
 
 
-def _validated(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services) -> Made:
-    submission = jobs.dry_run(session, PROJECT, spec, dataset, _limits(services))
+def _validated(session: Session, spec: JobSpec, dataset: models.Dataset, services: Services, caller: Caller) -> Made:
+    quotas.check_submit(session, caller.project, spec, Limits.of(services.settings), clock.now())
+    submission = jobs.dry_run(session, caller.project, spec, dataset, _limits(services, caller))
     return Made(JobValidation.of(submission.job, submission.warnings))
 
 
-def _limits(services: Services) -> jobs.Limits:
-    return jobs.Limits(allow_code=services.settings.allow_code, max_axis=services.settings.max_axis)
+def _limits(services: Services, caller: Caller) -> jobs.Limits:
+    allow_code = services.settings.allow_code and caller.may("code:run")
+    return jobs.Limits(allow_code=allow_code, max_axis=services.settings.max_axis)
 
 
 @router.get("", openapi_extra=_METADATA)
 def list_jobs(
     session: ReadSession,
+    caller: JobsRead,
     page: PageDep,
     metadata: Annotated[dict[str, list[str]], Depends(metadata_filter)],
     state: Annotated[list[JobState] | None, Query(description="Given twice: either.")] = None,
     family: Annotated[list[str] | None, Query(description="Given twice: either.")] = None,
 ) -> Listing[Job]:
     """Newest first."""
-    found = jobs.list_(session, PROJECT, page, states=state or [], families=family or [], metadata=metadata)
+    found = jobs.list_(session, caller.project, page, states=state or [], families=family or [], metadata=metadata)
     return Listing[Job].of_page(found, [present(session, row) for row in found.items])
 
 
 @router.get("/{job_id}")
-def get_job(session: ReadSession, job_id: str) -> Job:
-    return present(session, jobs.get(session, PROJECT, job_id))
+def get_job(session: ReadSession, caller: JobsRead, job_id: str) -> Job:
+    return present(session, jobs.get(session, caller.project, job_id))
+
+
+def _steered(session: Session, verb: str, row: models.Job) -> Made:
+    return Made(present(session, row), change=Change(f"job.{verb}", row.id))
 
 
 @router.post("/{job_id}/cancel", response_model=Job)
-def cancel(job_id: str, once: OnceDep) -> Response:
+def cancel(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop; one that does not run is cancelled at once."""
-    return once.write(None, lambda session: Made(present(session, jobs.cancel(session, PROJECT, job_id, clock.now()))))
+    return once.write(
+        None, lambda session: _steered(session, "cancel", jobs.cancel(session, caller.project, job_id, clock.now()))
+    )
 
 
 @router.post("/{job_id}/pause", response_model=Job)
-def pause(job_id: str, once: OnceDep) -> Response:
+def pause(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop with a checkpoint, from which it can be resumed."""
-    return once.write(None, lambda session: Made(present(session, jobs.pause(session, PROJECT, job_id, clock.now()))))
+    return once.write(
+        None, lambda session: _steered(session, "pause", jobs.pause(session, caller.project, job_id, clock.now()))
+    )
 
 
 @router.post("/{job_id}/resume", response_model=Job)
-def resume(job_id: str, once: OnceDep) -> Response:
+def resume(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Queues a paused job again; it goes on from its last checkpoint."""
-    return once.write(None, lambda session: Made(present(session, jobs.resume(session, PROJECT, job_id, clock.now()))))
+    return once.write(
+        None, lambda session: _steered(session, "resume", jobs.resume(session, caller.project, job_id, clock.now()))
+    )
 
 
 @router.delete("/{job_id}")
-def delete_job(job_id: str, services: ServicesDep) -> Deleted:
+def delete_job(job_id: str, caller: JobsWrite, changes: ChangesDep) -> Deleted:
     """Hides a job that has ended; its contributions stay in P."""
-    services.database.write(lambda session: jobs.delete(session, PROJECT, job_id, clock.now()))
+    change = Change("job.delete", job_id)
+    changes.write(change, lambda session: jobs.delete(session, caller.project, job_id, clock.now()))
     return Deleted(id=job_id)

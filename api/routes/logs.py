@@ -8,7 +8,7 @@ from pathlib import Path
 from fastapi import APIRouter, Response
 
 from api import sse
-from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
 from api.routes.records import STREAM_BATCH, LastEventId
 from api.schemas.common import Listing
 from api.schemas.jobs import LogLine
@@ -23,18 +23,21 @@ router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 def list_logs(
     session: ReadSession,
     services: ServicesDep,
+    caller: JobsRead,
     job_id: str,
     page: PageDep,
     is_stream: sse.WantsStream,
     last_event_id: LastEventId = None,
 ) -> Listing[LogLine] | Response:
     """Oldest first; live with `Accept: text/event-stream`, until the job has ended; 204 for who has seen that."""
-    jobs.get(session, PROJECT, job_id)
+    jobs.get(session, caller.project, job_id)
     if is_stream:
         after = int(last_event_id) if last_event_id and re.fullmatch(r"\d{1,18}", last_event_id, re.ASCII) else 0
-        if after and [each.is_last for each in _new_lines(services, job_id, after)] == [True]:
+        if after and [each.is_last for each in _new_lines(services, caller.project, job_id, after)] == [True]:
             return sse.finished()
-        return sse.stream(lambda cursor: _new_lines(services, job_id, cursor), after)
+        return sse.stream(
+            lambda cursor: _new_lines(services, caller.project, job_id, cursor), after, services.access.watching(caller)
+        )
     if page.limit < 1:
         raise InvalidRequest("limit must be at least 1", param="limit")
     attempts = jobs.attempts(session, job_id)
@@ -44,9 +47,9 @@ def list_logs(
     return Listing[LogLine](data=[LogLine.of(line) for line in shown], has_more=has_more, next_cursor=cursor)
 
 
-def _new_lines(services: Services, job_id: str, after: int) -> list[sse.Item]:
+def _new_lines(services: Services, project: str, job_id: str, after: int) -> list[sse.Item]:
     with services.database.read() as session:
-        job = jobs.get(session, PROJECT, job_id)
+        job = jobs.get(session, project, job_id)
         attempts = jobs.attempts(session, job_id)
     lines = logs.read(_folder(services), attempts, after, STREAM_BATCH)
     items = [sse.Item(str(each.position), "log", LogLine.of(each).model_dump_json(), each.position) for each in lines]

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
 from api import content, sse
-from api.deps import PROJECT, PageDep, ReadSession, Services, ServicesDep
+from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
 from api.files import stored_content
 from api.schemas.common import Listing
 from api.schemas.jobs import Checkpoint, Event, Metrics
@@ -23,11 +23,12 @@ LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="W
 @router.get("/metrics")
 def get_metrics(
     session: ReadSession,
+    caller: JobsRead,
     job_id: str,
     name: Annotated[list[str] | None, Query(description="Given twice: both; absent: all.")] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000, description="Of each metric; keeps first and last.")] = 1000,
 ) -> Metrics:
-    jobs.get(session, PROJECT, job_id)
+    jobs.get(session, caller.project, job_id)
     return Metrics.of(metrics.read(session, job_id, name, max_points))
 
 
@@ -35,18 +36,19 @@ def get_metrics(
 def list_events(
     session: ReadSession,
     services: ServicesDep,
+    caller: JobsRead,
     job_id: str,
     page: PageDep,
     is_stream: sse.WantsStream,
     last_event_id: LastEventId = None,
 ) -> Listing[Event] | Response:
     """Oldest first; live with `Accept: text/event-stream`, until the job's `end`; 204 for who has seen that."""
-    job = jobs.get(session, PROJECT, job_id)
+    job = jobs.get(session, caller.project, job_id)
     if is_stream:
         after = (events.seq_of(session, job_id, last_event_id) if last_event_id else None) or 0
         if JobState(job.state).is_terminal and not events.after(session, job_id, after, 1):
             return sse.finished()
-        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after)
+        return sse.stream(lambda cursor: _new_events(services, job_id, cursor), after, services.access.watching(caller))
     found = events.list_(session, job_id, page)
     return Listing[Event].of_page(found, [Event.of(row) for row in found.items])
 
@@ -58,10 +60,10 @@ def _new_events(services: Services, job_id: str, after: int) -> list[sse.Item]:
 
 
 @router.get("/checkpoints")
-def list_checkpoints(session: ReadSession, job_id: str, page: PageDep) -> Listing[Checkpoint]:
+def list_checkpoints(session: ReadSession, caller: JobsRead, job_id: str, page: PageDep) -> Listing[Checkpoint]:
     """Newest first."""
-    jobs.get(session, PROJECT, job_id)
-    found = checkpoints.list_(session, PROJECT, job_id, page)
+    jobs.get(session, caller.project, job_id)
+    found = checkpoints.list_(session, caller.project, job_id, page)
     return Listing[Checkpoint].of_page(found, [Checkpoint.of(row) for row in found.items])
 
 
@@ -71,11 +73,12 @@ def checkpoint_content(
     request: Request,
     session: ReadSession,
     services: ServicesDep,
+    caller: JobsRead,
     job_id: str,
     which: Annotated[str, Path(description="best, last, or a step")],
 ) -> Response:
     """The model's state as safetensors."""
-    row = checkpoints.find(session, PROJECT, job_id, _which(which))
+    row = checkpoints.find(session, caller.project, job_id, _which(which))
     found = stored_content(services.storage, row.path, row.sha256, row.size, f"{job_id}-{row.step}.safetensors")
     return content.respond(request, found)
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.deps import ReadSession, Services, ServicesDep
+from api.deps import Admin, JobsRead, ReadSession, Services, ServicesDep
 from api.prometheus import Telemetry
 from api.schemas.system import Check, Cluster, Health, Readiness
 from service import clock, cluster
@@ -17,15 +17,16 @@ DISPATCHER_SILENT_AFTER = timedelta(seconds=15)
 
 
 @router.get("/v1/cluster")
-def get_cluster(session: ReadSession) -> Cluster:
-    """The cluster as the dispatcher last saw it, and the queue as it is now."""
-    return Cluster.of(cluster.seen(session))
+def get_cluster(session: ReadSession, caller: JobsRead) -> Cluster:
+    """The cluster as the dispatcher last saw it, which all projects share, and this project's queue as it is now."""
+    return Cluster.of(cluster.seen(session, caller.project))
 
 
 @router.get("/healthz")
-def healthz() -> Health:
-    """This process answers."""
-    return Health()
+async def healthz(services: ServicesDep) -> Health:
+    """This process answers; `auth` says whether it wants a key."""
+    wants_keys = await services.access.wants_keys(or_last_known=True)
+    return Health(auth="keys" if wants_keys else "none")
 
 
 @router.get("/readyz", responses={503: {"model": Readiness}})
@@ -58,7 +59,7 @@ def _checks(services: Services) -> dict[str, Check]:
 
 
 @router.get("/metrics", response_class=Response)
-def prometheus(request: Request, session: ReadSession) -> Response:
-    """For Prometheus to read."""
+def prometheus(request: Request, session: ReadSession, caller: Admin) -> Response:
+    """For Prometheus to read: the cluster, what the project has, and its requests to this process."""
     telemetry: Telemetry = request.app.state.telemetry
-    return Response(telemetry.render(session), media_type=telemetry.content_type)
+    return Response(telemetry.render(session, caller.project), media_type=telemetry.content_type)

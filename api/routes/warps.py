@@ -5,14 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request, Response
 from sqlalchemy.orm import Session
 
-from api import content
-from api.deps import PROJECT, PageDep, ReadSession, ServicesDep
+from api import content, quotas
+from api.changes import Change
+from api.deps import PageDep, ReadSession, ServicesDep, WarpsRead, WarpsWrite
 from api.files import blob_content
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Listing
 from api.schemas.families import WarpVersion
 from api.uploads import file_chunks
-from service import clock, families, warps
+from service import clock, families, starts, warps
 from service.db import models
 from service.errors import NotFound, TooLarge
 
@@ -37,22 +38,25 @@ FILE_BODY = {
 
 
 @router.get("")
-def list_warps(session: ReadSession, family: str, page: PageDep) -> Listing[WarpVersion]:
+def list_warps(session: ReadSession, caller: WarpsRead, family: str, page: PageDep) -> Listing[WarpVersion]:
     """Newest first."""
-    found = warps.list_(session, families.get(session, PROJECT, family), page)
-    return Listing[WarpVersion].of_page(found, [WarpVersion.of(family, row) for row in found.items])
+    found = warps.list_(session, families.get(session, caller.project, family), page)
+    return Listing[WarpVersion].of_page(found, [_shown(session, family, row) for row in found.items])
 
 
 @router.post("", status_code=201, response_model=WarpVersion, openapi_extra=FILE_BODY)
-def upload_warp(request: Request, services: ServicesDep, family: str, once: OnceDep) -> Response:
+def upload_warp(request: Request, services: ServicesDep, caller: WarpsWrite, family: str, once: OnceDep) -> Response:
     """Uploads a P (safetensors), which becomes the family's next version; `latest` moves to it."""
     with services.database.read() as session:
-        families.get(session, PROJECT, family)
+        families.get(session, caller.project, family)
+    quotas.refuse(services, caller, 1)
     data = _whole(request)
 
     def work(session: Session) -> Made:
-        row = warps.upload(session, families.get(session, PROJECT, family), data, clock.now())
-        return Made(WarpVersion.of(family, row), 201, f"/v1/families/{family}/warps/{row.version}")
+        quotas.claim(session, services, caller, len(data))
+        row = warps.upload(session, families.get(session, caller.project, family), data, clock.now())
+        change = Change("warp.upload", f"{family}@{row.version}", {"sha256": row.sha256, "size": row.size})
+        return Made(_shown(session, family, row), 201, f"/v1/families/{family}/warps/{row.version}", change)
 
     return once.write({"sha256": content.sha256(data)}, work)
 
@@ -67,22 +71,28 @@ def _whole(request: Request) -> bytes:
 
 
 @router.get("/{which}")
-def get_warp(session: ReadSession, family: str, which: Which) -> WarpVersion:
-    return WarpVersion.of(family, _resolve(session, family, which))
+def get_warp(session: ReadSession, caller: WarpsRead, family: str, which: Which) -> WarpVersion:
+    return _shown(session, family, _resolve(session, caller.project, family, which))
 
 
 @router.head("/{which}/content", include_in_schema=False)
 @router.get("/{which}/content", response_class=Response)
-def warp_content(request: Request, session: ReadSession, services: ServicesDep, family: str, which: Which) -> Response:
+def warp_content(
+    request: Request, session: ReadSession, services: ServicesDep, caller: WarpsRead, family: str, which: Which
+) -> Response:
     """P as safetensors, with a strong ETag; ranges are served."""
-    row = _resolve(session, family, which)
+    row = _resolve(session, caller.project, family, which)
     found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
 
 
-def _resolve(session: Session, family: str, which: str) -> models.WarpVersion:
+def _shown(session: Session, family: str, row: models.WarpVersion) -> WarpVersion:
+    return WarpVersion.of(family, row, starts.paired_with(session, row.family_id, row.version))
+
+
+def _resolve(session: Session, project: str, family: str, which: str) -> models.WarpVersion:
     """Raises NotFound, also for champion and latest of a family that has no P yet."""
-    found = warps.resolve(session, families.get(session, PROJECT, family), which)
+    found = warps.resolve(session, families.get(session, project, family), which)
     if found is None:
         raise NotFound(f"Family {family} has no P yet: it gets one from its first contributing job.")
     return found

@@ -26,6 +26,7 @@ _FILES = {
     "/static/app.js": "app.js",
     "/static/parts.js": "parts.js",
     "/static/docs.js": "docs.js",
+    "/static/events.js": "events.js",
     "/favicon.svg": "favicon.svg",
 }
 

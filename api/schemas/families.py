@@ -15,6 +15,8 @@ class FamilyCreate(BaseModel):
     name: str
     description: str = Field(default="", max_length=10_000)
     promotion: Promotion = "latest"
+    starts: bool = True
+    start_step: float = Field(default=1.0, gt=0, le=1)
 
 
 class FamilyUpdate(BaseModel):
@@ -22,6 +24,8 @@ class FamilyUpdate(BaseModel):
 
     description: str | None = Field(default=None, max_length=10_000)
     promotion: Promotion | None = None
+    starts: bool | None = None
+    start_step: float | None = Field(default=None, gt=0, le=1)
 
 
 class Learner(Answer):
@@ -39,6 +43,8 @@ class Family(Answer):
                 "object": "family",
                 "description": "image patches",
                 "promotion": "latest",
+                "starts": True,
+                "start_step": 1.0,
                 "champion": 7,
                 "latest": 7,
                 "learner": {"accepted": 42, "refused": {}, "pending": 0, "epoch": 2},
@@ -51,6 +57,8 @@ class Family(Answer):
     object: Literal["family"] = "family"
     description: str
     promotion: Promotion
+    starts: bool
+    start_step: float
     champion: int | None
     latest: int | None
     learner: Learner
@@ -64,6 +72,8 @@ class Family(Answer):
                 "name": row.name,
                 "description": row.description,
                 "promotion": row.promotion,
+                "starts": row.starts,
+                "start_step": row.start_step,
                 "champion": status.champion,
                 "latest": status.latest,
                 "learner": learner,
@@ -94,6 +104,7 @@ class WarpVersion(Answer):
                 "steps": 300,
                 "keys": [{"key": "input:48", "size": 48}],
                 "comparison": None,
+                "start_version": 3,
                 "created_at": "2026-01-31T12:00:00.000Z",
             }
         }
@@ -112,10 +123,12 @@ class WarpVersion(Answer):
     steps: int
     keys: list[WarpKey]
     comparison: Json | None
+    start_version: int | None
+    """The start of the family that was learned with it."""
     created_at: Time
 
     @classmethod
-    def of(cls, family: str, row: models.WarpVersion) -> "WarpVersion":
+    def of(cls, family: str, row: models.WarpVersion, start_version: int | None) -> "WarpVersion":
         return cls(
             version=row.version,
             family=family,
@@ -129,6 +142,7 @@ class WarpVersion(Answer):
             steps=row.steps,
             keys=[WarpKey.model_validate(each) for each in row.keys],
             comparison=row.comparison,
+            start_version=start_version,
             created_at=row.created_at,
         )
 

@@ -97,6 +97,7 @@ class Job(Answer):
                 "spec_version": 1,
                 "state": "running",
                 "warp_version": 3,
+                "start_version": None,
                 "created_at": "2026-01-31T12:00:00.000Z",
                 "started_at": "2026-01-31T12:00:01.200Z",
                 "finished_at": None,
@@ -116,6 +117,8 @@ class Job(Answer):
     spec_version: int
     state: str
     warp_version: int | None
+    start_version: int | None
+    """The start of the family that it begins with; 0: the seed or the base itself."""
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
@@ -134,6 +137,7 @@ class Job(Answer):
             spec_version=row.spec_version,
             state=row.state,
             warp_version=row.warp_version,
+            start_version=row.resolved.get("start_version"),
             created_at=row.created_at,
             started_at=row.started_at,
             finished_at=row.finished_at,
@@ -158,12 +162,18 @@ class JobValidation(Answer):
     object: Literal["job_validation"] = "job_validation"
     spec: Json
     warp_version: int | None
+    start_version: int | None
     warnings: list[JobWarning]
 
     @classmethod
     def of(cls, row: models.Job, warnings: Sequence[Warning]) -> "JobValidation":
         told = [JobWarning(code=each.code, param=each.param, message=each.message) for each in warnings]
-        return cls(spec=row.spec, warp_version=row.warp_version, warnings=told)
+        return cls(
+            spec=row.spec,
+            warp_version=row.warp_version,
+            start_version=row.resolved.get("start_version"),
+            warnings=told,
+        )
 
 
 class MetricPoint(Answer):

@@ -43,3 +43,5 @@ class Readiness(Answer):
 
 class Health(Answer):
     status: Literal["ok"] = "ok"
+    auth: Literal["none", "keys"]
+    """`none`: it serves this machine only, without keys."""

@@ -1,5 +1,6 @@
 // The pages: a hash names one, it draws itself again every two seconds while it is visible, and one job's events stream.
-import { ago, ask, bytes, chart, el, number, pill, seconds, table } from "./parts.js";
+import { listen } from "./events.js";
+import { ago, ask, bytes, chart, el, file, number, pill, seconds, table, useKey } from "./parts.js";
 
 const EVERY_MS = 2000;
 const MOST_EVENTS = 300;
@@ -9,7 +10,8 @@ const DONE = ["succeeded", "failed", "cancelled"];
 const curves = new Map(); // id of an ended job → its series, which no longer change
 let stream = null;
 let drawing = 0;
-let gone = false; // what this page shows is not there, so asking again is of no use
+let soon; // the drawing that an event asked for
+let still = false; // nothing new can come: what this page shows is not there, or is being typed
 
 const title = (job) => job.spec.name || job.id;
 const method = (job) => job.spec.optimizer.name === "adamw" ? "AdamW" : job.warp_version ? `P ${job.spec.family}@${job.warp_version}` : "WarpAdam, no P";
@@ -39,8 +41,9 @@ async function jobCard(job) {
 
 async function jobsPage() {
   const { data } = await ask("/v1/jobs?limit=48");
-  if (!data.length) return [el("p", { class: "empty" }, "No jobs yet. Submit one with ", el("code", {}, "warpadam submit job.yaml"), " or POST /v1/jobs.")];
-  return [el("h1", {}, "Jobs"), el("div", { class: "grid" }, await Promise.all(data.map(jobCard)))];
+  const submit = el("a", { href: "#/submit", class: "push" }, "Submit a job");
+  if (!data.length) return [el("p", { class: "empty" }, "No jobs yet. ", el("a", { href: "#/submit" }, "Submit one here"), ", or with ", el("code", {}, "warpadam submit job.yaml"), ".")];
+  return [el("div", { class: "row" }, el("h1", {}, "Jobs"), submit), el("div", { class: "grid" }, await Promise.all(data.map(jobCard)))];
 }
 
 const act = (job, verb) => el("button", {
@@ -90,17 +93,22 @@ function follow(id) {
   const body = el("tbody");
   const box = el("div", { class: "scroll", id: "log", tabindex: "0", "aria-label": "events, newest first" }, el("table", {}, body));
   stream?.close();
-  stream = new EventSource(`/v1/jobs/${id}/events`);
-  const add = (message) => {
-    const event = JSON.parse(message.data);
+  stream = listen(`/v1/jobs/${id}/events`, (event) => {
     body.prepend(el("tr", {}, el("td", { class: "soft small" }, new Date(event.created_at).toLocaleTimeString()),
       el("td", {}, event.type), el("td", { class: `wide ${event.level === "error" ? "bad" : ""}` }, said(event))));
     if (body.childElementCount > MOST_EVENTS) body.lastChild.remove();
     if (event.type === "end") stream?.close();
-  };
-  for (const type of ["job.state", "warp.changed", "contribution.accepted", "contribution.refused", "checkpoint.saved", "progress", "warning", "end"])
-    stream.addEventListener(type, add);
+    drawSoon();
+  });
   return box;
+}
+
+// What is shown where the service wants a key.
+function keyForm(message) {
+  const field = el("input", { type: "password", autocomplete: "off", placeholder: "wa_…", "aria-label": "key" });
+  const enter = () => { useKey(field.value.trim()); turn(); };
+  field.addEventListener("keydown", (event) => event.key === "Enter" && enter());
+  return el("div", { class: "card" }, el("p", {}, message), el("div", { class: "row" }, field, el("button", { onclick: enter }, "use this key")));
 }
 
 async function familiesPage() {
@@ -130,7 +138,7 @@ async function familyPage(name) {
     el("td", {}, el("b", {}, String(warp.version)), " ", names(warp.version).map((each) => el("span", { class: "pill good" }, each))),
     warp.rule, String(warp.jobs.length), String(warp.steps),
     el("td", { class: "wide mono" }, axes(warp.keys)),
-    ago(warp.created_at), el("a", { href: `${path}/warps/${warp.version}/content` }, bytes(warp.size)),
+    ago(warp.created_at), file(`${path}/warps/${warp.version}/content`, bytes(warp.size)),
   ]);
   const refused = Object.entries(family.learner.refused).map(([code, count]) => `${count} × ${code}`).join(", ");
   return [
@@ -159,7 +167,45 @@ async function clusterPage() {
   ];
 }
 
-const PAGES = { "": jobsPage, jobs: jobsPage, families: familiesPage, cluster: clusterPage };
+const EXAMPLE = {
+  family: "digits", dataset: { builtin: "digits" }, task: "classification",
+  model: { arch: "mlp", hidden: [64] }, optimizer: { lr: 0.003 }, training: { steps: 300 },
+};
+
+function submitPage() {
+  const text = el("textarea", { "aria-label": "description of the job, JSON", rows: 18, spellcheck: "false" });
+  text.value = JSON.stringify(EXAMPLE, null, 2);
+  const answer = el("p", { role: "status" });
+  const tell = (tone, words) => { answer.className = tone; answer.textContent = words; };
+  const send = (path, done) => async () => {
+    try {
+      done(await ask(path, { method: "POST", json: JSON.parse(text.value) }));
+    } catch (error) {
+      tell("bad", error.message);
+    }
+  };
+  const check = send("/v1/jobs?validate_only=true", (found) => tell("good",
+    ["It would be accepted.", ...found.warnings.map((warning) => warning.message)].join(" ")));
+  return [
+    el("h1", {}, "Submit a job"),
+    el("div", { class: "card" }, text, answer, el("div", { class: "row" },
+      el("button", { class: "main", onclick: send("/v1/jobs", (job) => { location.hash = `#/jobs/${job.id}`; }) }, "submit"),
+      el("button", { onclick: check }, "check"), el("a", { href: "/docs", class: "push small" }, "all fields"))),
+  ];
+}
+
+// What is shown where the service wants a key.
+function keyForm(message) {
+  const input = el("input", { type: "password", autocomplete: "off", "aria-label": "API key" });
+  const use = () => { useKey(input.value.trim()); turn(); };
+  input.addEventListener("keydown", (event) => event.key === "Enter" && use());
+  return el("div", { class: "card key" }, el("h1", {}, "This service wants a key"),
+    el("p", { role: "alert" }, message),
+    el("p", { class: "soft" }, "It stays in this tab until you close it. An administrator makes one with ", el("code", {}, "warpadam keys create"), "."),
+    el("div", { class: "row" }, input, el("button", { class: "main", onclick: use }, "use it")));
+}
+
+const PAGES = { "": jobsPage, jobs: jobsPage, submit: submitPage, families: familiesPage, cluster: clusterPage };
 const ONE = { jobs: jobPage, families: familyPage };
 
 function answered(is, reason = "") {
@@ -181,23 +227,33 @@ async function draw() {
     document.getElementById("log")?.scrollTo(0, scrolled);
     if (focused) [...view.querySelectorAll("a")].find((each) => each.getAttribute("href") === focused)?.focus({ preventScroll: true });
     if (!document.getElementById("log")) stream?.close();
+    still = page === "submit";
     answered(true);
   } catch (error) {
     if (mine !== drawing) return;
-    gone = error.status === 404;
-    answered(gone, error.message);
-    if (gone) {
-      view.replaceChildren(el("p", { class: "empty" }, error.message));
+    still = error.status === 404 || error.status === 401;
+    answered(still, error.message);
+    if (still) {
+      view.replaceChildren(error.status === 401 ? keyForm(error.message) : el("p", { class: "empty" }, error.message));
       return;
     }
     if (!view.childElementCount) view.replaceChildren(el("p", { class: "empty" }, error.message));
   }
 }
 
+// Events come many at a time, above all the old ones; one drawing is enough for all of them.
+function drawSoon() {
+  clearTimeout(soon);
+  soon = setTimeout(tick, 100);
+}
+
+// Drawing again would take away what somebody has just selected to copy.
+const tick = () => document.hidden || still || !getSelection().isCollapsed || draw();
+
 function turn() {
   stream?.close();
   stream = null;
-  gone = false;
+  still = false;
   view.replaceChildren();
   for (const each of document.querySelectorAll("nav a")) {
     const here = each.hash.split("/")[1] === (location.hash.split("/")[1] ?? "") || (each.hash === "#/" && location.hash.startsWith("#/jobs"));
@@ -207,6 +263,5 @@ function turn() {
 }
 
 addEventListener("hashchange", turn);
-// Drawing again would take away what somebody has just selected to copy.
-setInterval(() => document.hidden || gone || !getSelection().isCollapsed || draw(), EVERY_MS);
+setInterval(tick, EVERY_MS);
 turn();

@@ -4,19 +4,42 @@ export function el(tag, attributes = {}, ...children) {
   const svg = ["svg", "path", "line", "text", "title"].includes(tag);
   const node = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) value && node.addEventListener(name.slice(2), value);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value);
   }
   node.append(...children.flat().filter((child) => child !== null && child !== undefined));
   return node;
 }
 
-export async function ask(path, options = {}) {
-  const answer = await fetch(path, options);
+// A key, where the service wants one: kept for this tab only, and sent in a header, never in a URL.
+const KEY = "warpadam-key";
+export const useKey = (key) => sessionStorage.setItem(KEY, key);
+
+export function withKey(headers = {}) {
+  const key = sessionStorage.getItem(KEY);
+  return key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
+}
+
+export async function ask(path, { json, ...options } = {}) {
+  const sent = json === undefined ? {} : { body: JSON.stringify(json), headers: { "Content-Type": "application/json" } };
+  const answer = await fetch(path, { ...options, ...sent, headers: withKey(sent.headers) });
   const body = await answer.json();
   if (!answer.ok) throw Object.assign(new Error(body.detail || `HTTP ${answer.status}`), { status: answer.status });
   return body;
 }
+
+// A link to a file; where a key is needed it is fetched with it first.
+export const file = (path, text) => el("a", {
+  href: path,
+  onclick: sessionStorage.getItem(KEY) && (async (event) => {
+    event.preventDefault();
+    const answer = await fetch(path, { headers: withKey() });
+    const url = URL.createObjectURL(await answer.blob());
+    const name = /filename="([^"]+)"/.exec(answer.headers.get("Content-Disposition") ?? "")?.[1] ?? "";
+    el("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 60_000);
+  }),
+}, text);
 
 const TONES = {
   succeeded: "good", ready: "good", failed: "bad", cancelled: "soft", queued: "wait", paused: "wait", recovering: "wait",

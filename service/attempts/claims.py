@@ -40,9 +40,15 @@ class Live:
 
 
 def claim_next(
-    session: Session, *, now: datetime, lease_s: float, launcher: str, fits: Callable[[JobSpec], bool]
+    session: Session,
+    *,
+    now: datetime,
+    lease_s: float,
+    launcher: str,
+    fits: Callable[[JobSpec], bool],
+    may_start: Callable[[str, JobSpec], bool] = lambda _project, _spec: True,
 ) -> Claim | None:
-    """Claims the first queued job, by priority and then age, that `fits`; None where there is none.
+    """Claims the first queued job, by priority and then age, that `fits` and whose project `may_start` it; or None.
 
     What does not fit is passed over and blocks nobody. Of several claimers at once only one gets a job. The new
     attempt's row, with the id under which it is to be launched, is written in the same transaction.
@@ -52,7 +58,8 @@ def claim_next(
     while page := job_queries.queue_page(session, now, after):
         for candidate in page:
             spec = read_stored(candidate.spec)
-            job = job_queries.take(session, candidate, lease_until) if fits(spec) else None
+            is_next = may_start(candidate.project, spec) and fits(spec)
+            job = job_queries.take(session, candidate, lease_until) if is_next else None
             if job is not None:
                 return _begin(session, job, spec, launcher, now)
         after = page[-1]

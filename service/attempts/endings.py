@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from sqlalchemy.orm import Session
 
-from service import gate
+from service import gate, starts
 from service.attempts.fence import Failure, Fence, close, owned, owns
 from service.db import job_queries
 from service.db.models import Attempt, Job
@@ -49,6 +49,7 @@ def finish(
         _after_failure(session, job, failure, now)
     elif outcome == "succeeded":
         job.progress_step = job.progress_of
+        starts.offer(session, job, now)
         gate.change_state(session, job, JobState.SUCCEEDED, "finished", now=now)
     elif outcome == "paused" and job.intent != "cancel":
         gate.pass_through(session, job, JobState.PAUSING, JobState.PAUSED, "paused", now=now)

@@ -1,6 +1,6 @@
 """SELECTs over checkpoints, and the UPDATE that takes back their marks."""
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import InstrumentedAttribute
 
@@ -24,6 +24,12 @@ def at(session: Session, job_id: str, step: int) -> Checkpoint | None:
 def resumable(session: Session, job_id: str) -> Checkpoint | None:
     statement = select(Checkpoint).where(Checkpoint.job_id == job_id, Checkpoint.state_path.is_not(None))
     return session.scalars(statement.order_by(Checkpoint.step.desc()).limit(1)).one_or_none()
+
+
+def best_or_last(session: Session, job_id: str) -> Checkpoint | None:
+    """The job's checkpoint of the best validation loss; the last one where none is marked."""
+    statement = select(Checkpoint).where(Checkpoint.job_id == job_id, or_(Checkpoint.is_best, Checkpoint.is_last))
+    return session.scalars(statement.order_by(Checkpoint.is_best.desc()).limit(1)).one_or_none()
 
 
 def of_visible_job(

@@ -1,4 +1,4 @@
-"""Counts over the whole service, for its operators."""
+"""Counts of what a project has, for its operators."""
 
 from dataclasses import dataclass
 
@@ -18,8 +18,10 @@ class Counts:
     warps: int
 
 
-def read(session: Session) -> Counts:
-    of_families = select(func.count(), func.coalesce(func.sum(Family.accepted), 0)).where(Family.name.not_like("#%"))
+def read(session: Session, project: str) -> Counts:
+    visible = (Family.project == project, Family.name.not_like("#%"))
+    of_families = select(func.count(), func.coalesce(func.sum(Family.accepted), 0)).where(*visible)
     families, contributions = session.execute(of_families).one()
-    warps = session.scalar(select(func.count()).select_from(WarpVersion)) or 0
-    return Counts(job_queries.count_by_state(session), families, int(contributions), warps)
+    of_warps = select(func.count()).select_from(WarpVersion).join(Family, Family.id == WarpVersion.family_id)
+    warps = session.scalar(of_warps.where(Family.project == project)) or 0
+    return Counts(job_queries.count_by_state(session, project), families, int(contributions), warps)

@@ -52,12 +52,13 @@ class Candidate:
     id: str
     priority: int
     token: int
+    project: str
     spec: dict[str, Any]
 
 
 def queue_page(session: Session, now: datetime, after: Candidate | None) -> list[Candidate]:
     """The next jobs that may be claimed, in the order in which they should be."""
-    statement = select(Job.id, Job.priority, Job.token, Job.spec).where(
+    statement = select(Job.id, Job.priority, Job.token, Job.project, Job.spec).where(
         Job.state == JobState.QUEUED, Job.intent.is_(None), or_(Job.not_before.is_(None), Job.not_before <= now)
     )
     if after is not None:
@@ -100,8 +101,10 @@ def queued(session: Session) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.state == JobState.QUEUED).order_by(Job.id)).all()
 
 
-def count_by_state(session: Session) -> dict[JobState, int]:
-    rows = session.execute(select(Job.state, func.count()).where(Job.deleted_at.is_(None)).group_by(Job.state))
+def count_by_state(session: Session, project: str | None = None) -> dict[JobState, int]:
+    """Jobs that are not deleted: everybody's, or those of one project."""
+    statement = select(Job.state, func.count()).where(Job.deleted_at.is_(None)).group_by(Job.state)
+    rows = session.execute(statement if project is None else statement.where(Job.project == project))
     return {JobState(state): count for state, count in rows}
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from api.deps import PROJECT, Services
+from api.deps import Services
 from service import datasets
+from service.access import DEFAULT_PROJECT
 from tests.api.made import npz, spec
 
 
@@ -21,7 +22,7 @@ def test_an_upload_says_what_was_understood(client: TestClient, services: Servic
     assert (made["info"]["train"], made["info"]["val"], made["size"]) == (40, 10, len(data))
     assert (made["info"]["input"]["shape"], made["uri"]) == ([4], None)
     with services.database.read() as session:
-        row = datasets.get(session, PROJECT, made["id"])
+        row = datasets.get(session, DEFAULT_PROJECT, made["id"])
     assert services.storage.get(row.uri or "") == data
 
 

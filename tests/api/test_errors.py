@@ -30,7 +30,7 @@ def test_the_map_names_every_error_of_the_service() -> None:
     ("method", "path", "status", "code"),
     [
         ("GET", "/nowhere", 404, "not_found"),
-        ("GET", "/v1/keys", 404, "not_found"),
+        ("GET", "/v1/nothing", 404, "not_found"),
         ("POST", "/healthz", 405, "method_not_allowed"),
         ("PUT", "/v1/jobs", 405, "method_not_allowed"),
         ("GET", "/v1/families/none", 404, "not_found"),

@@ -29,6 +29,8 @@ def test_a_family_is_made_once(client: TestClient) -> None:
     assert made.json() == {
         **body,
         "object": "family",
+        "starts": True,
+        "start_step": 1.0,
         "champion": None,
         "latest": None,
         "learner": {"accepted": 0, "refused": {}, "pending": 0, "epoch": 0},
@@ -151,9 +153,22 @@ def test_an_alias_is_set_only_over_what_was_read(client: TestClient, family: str
     stale = client.put(alias, json={"version": 2}, headers={"if-match": etag})
     assert (stale.status_code, stale.json()["code"]) == (412, "etag_mismatch")
     assert client.put(alias, json={"version": 2}, headers={"if-match": "nonsense"}).status_code == 412
+    assert client.get(alias, headers={"if-none-match": '"1"'}).status_code == 304
     history = client.get(f"{alias}/history").json()["data"]
     assert [(each["version"], each["previous"]) for each in history] == [(1, 2), (2, 1), (1, None)]
     assert history[0]["reason"] == "better"
+
+
+def test_if_match_is_a_list_of_strong_tags_or_a_star(client: TestClient, family: str) -> None:
+    alias = f"{family}/aliases/stable"
+    cases = {'"9", "1"': 200, "*": 200, ' "1" ': 200, '"9"': 412, 'W/"1"': 412, '"1': 412, "1": 412, "": 412}
+    for if_match, status in cases.items():
+        said = {"if-match": if_match}
+        assert client.put(alias, json={"version": 1}, headers=said).status_code == 412  # it is not there yet
+        client.put(alias, json={"version": 1})
+        assert client.put(alias, json={"version": 1}, headers=said).status_code == status, if_match
+        assert client.delete(alias, headers=said).status_code == status, if_match
+        client.delete(alias)
 
 
 def test_aliases_of_people(client: TestClient, family: str) -> None:

@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.guard import RefusesToStart
+from service.bind import RefusesToStart
 from service.settings import Settings
 
 
@@ -64,6 +64,6 @@ def test_uploads_are_limited_while_they_arrive(plain_client: TestClient) -> None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.5", "::", "example.org", ""])
-def test_any_other_bind_refuses_to_start(host: str) -> None:
+def test_any_other_bind_refuses_to_start(host: str, sqlite_url: str) -> None:
     with pytest.raises(RefusesToStart, match="no keys"):
-        create_app(Settings(host=host))
+        create_app(Settings(host=host, database_url=sqlite_url))

@@ -28,7 +28,7 @@ def _see(services: Services, seconds_ago: float = 0) -> None:
 
 
 def test_health(client: TestClient) -> None:
-    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/healthz").json() == {"status": "ok", "auth": "none"}
 
 
 def test_ready_once_the_dispatcher_has_been_seen(client: TestClient, services: Services) -> None:
@@ -80,7 +80,8 @@ def test_prometheus(client: TestClient, services: Services) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/docs", "/static/app.js", "/static/parts.js", "/static/docs.js", "/static/style.css"]
+    "path",
+    ["/", "/docs", "/static/app.js", "/static/parts.js", "/static/docs.js", "/static/events.js", "/static/style.css"],
 )
 def test_the_page_needs_nothing_from_elsewhere(plain_client: TestClient, path: str) -> None:
     answer = plain_client.get(path)

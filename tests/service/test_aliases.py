@@ -63,13 +63,15 @@ def test_an_alias_points_to_a_version_that_exists(database: Database, family: Fa
 
 def test_if_match_sees_a_change_that_came_between(database: Database, family: Family) -> None:
     with pytest.raises(EtagMismatch, match="is not set"):
-        put(database, family, "stable", 1, expected=1)
+        put(database, family, "stable", 1, expected=frozenset({1}))
     put(database, family, "stable", 1)
     with pytest.raises(EtagMismatch, match="points to version 1"):
-        put(database, family, "stable", 2, expected=2)
-    assert put(database, family, "stable", 2, expected=1) == 2
+        put(database, family, "stable", 2, expected=frozenset({2}))
+    assert put(database, family, "stable", 2, expected=frozenset({1})) == 2
     with pytest.raises(EtagMismatch):
-        database.write(lambda session: aliases.delete(session, family, "stable", expected=1, now=clock.now()))
+        database.write(
+            lambda session: aliases.delete(session, family, "stable", expected=frozenset({1}), now=clock.now())
+        )
 
 
 def test_delete_keeps_the_history(database: Database, family: Family) -> None:

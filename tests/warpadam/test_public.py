@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_public_surface_is_this_list() -> None:
-    assert warpadam.__all__ == ["Client", "Warp", "WarpAdam"]
+    assert warpadam.__all__ == ["AsyncClient", "Client", "Warp", "WarpAdam"]
     for name in warpadam.__all__:
         assert getattr(warpadam, name).__name__ == name
 

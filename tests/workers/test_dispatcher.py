@@ -163,8 +163,9 @@ def test_the_snapshot_says_what_is_free(house: House) -> None:
 
 def test_families_of_contributing_jobs_get_their_learner(house: House) -> None:
     learns = house.submit(family="learns")
-    house.submit(family="does-not", optimizer={"learn": "none"})
-    guarded = house.submit(family="guarded", optimizer={"learn": "none"})
+    half = {"cpus_per_worker": 0.5}
+    house.submit(family="does-not", optimizer={"learn": "none"}, resources=half)
+    guarded = house.submit(family="guarded", optimizer={"learn": "none"}, resources=half)
     house.bench.write(
         lambda session: families.update(session, "default", "guarded", promotion="guarded")
     )  # its evaluations are to be looked at

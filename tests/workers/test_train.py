@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from service.learning import JobFacts
 from tests.workers.plans import Learner, Listener, plan, regression
 from warpadam import Warp
 from warpadam.learn import Contribution
@@ -14,6 +15,7 @@ from workers import checkpoints
 from workers.exchange import Exchange, NewWarp, NullExchange
 from workers.failures import NotFiniteError
 from workers.group import Group
+from workers.meta.core import LearnerCore, solve
 from workers.plan import Plan
 from workers.reporting import Outcome, WarpUse
 from workers.train import train
@@ -182,6 +184,25 @@ def test_keys_that_do_not_fit_a_contribution_are_left_out() -> None:
     run(plan(max_contribution_bytes=8 * 6), learner)
     assert learner.sent[0]
     assert set(Contribution.decode(learner.sent[0]).sums) == {"output:3"}
+
+
+def test_hypergradient_sends_what_the_meta_learner_takes_and_solves() -> None:
+    job, learner = plan(optimizer={"learn": "hypergradient"}), Learner()
+    run(job, learner)
+    core = LearnerCore(max_axis=512, max_bytes=2**20)
+    facts = JobFacts(job_id=job.job, attempt=1, rule="hypergradient", steps=20, model=dict(job.model), anchor=None)
+    for sent in learner.sent:
+        assert sent
+        core.apply(core.check(sent, facts))
+    solved = solve(core.snapshot)
+    assert solved is not None
+    assert (solved.rule, solved.steps, solved.jobs[0]["contributions"]) == ("hypergradient", 20, 5)
+    assert set(solved.solution.matrices) == {"input:6", "output:3"}
+    plain = Learner()
+    run(plan(), plain)
+    assert plain.sent[0]
+    for key, packed in Contribution.decode(plain.sent[0]).sums.items():
+        assert np.array_equal(Contribution.decode(learner.sent[0] or b"").sums[key], packed)
 
 
 def test_a_loss_that_is_not_finite_fails_before_the_step() -> None:

@@ -1,19 +1,25 @@
-"""`warpadam datasets add | list`, `families`, `warps list | pull | push`."""
+"""`warpadam datasets add | list | show | delete`, `families`, `warps list | pull | push | promote`."""
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from warpadam.client import Client
-from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_table
+from warpadam.commands.complete import family_names, references
+from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_table, print_yaml
 
 datasets = typer.Typer(help="Register and list datasets.", no_args_is_help=True)
 warps = typer.Typer(help="The versions of a family's P.", no_args_is_help=True)
 
+Family = Annotated[str, typer.Argument(metavar="FAMILY", autocompletion=family_names)]
+DatasetId = Annotated[str, typer.Argument(metavar="ID", help="A dataset's id: ds_…")]
 Reference = Annotated[
-    str, typer.Argument(metavar="FAMILY[@ALIAS or @N]", help="The champion where only FAMILY is named.")
+    str,
+    typer.Argument(
+        metavar="FAMILY[@ALIAS or @N]", help="The champion where only FAMILY is named.", autocompletion=references
+    ),
 ]
 
 
@@ -31,24 +37,32 @@ def add_dataset(
     normalize: Annotated[str | None, typer.Option(help="standard: zero mean and unit variance.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Register a dataset and print its id; with --json also what was understood of it."""
+    """Register a dataset and print its id; with --json also what was understood of it.
+
+    \b
+    Examples:
+    warpadam datasets add houses.csv --target price --normalize standard
+    warpadam datasets add pets.zip                      # a folder per class
+    warpadam datasets add s3://bucket/patches.npz
+    """
     if "://" not in path and not Path(path).expanduser().is_file():
         raise BadInput(
             f"{path} is a folder: zip it (a folder per class inside) and add the zip"
             if Path(path).expanduser().is_dir()
             else f"there is no file {path}"
         )
-    options: dict[str, Any] = {
-        "name": name,
-        "format": file_format,
-        "target": target,
-        "val_fraction": val_fraction,
-        "split_seed": split_seed,
-        "normalize": normalize,
-    }
     with Client(timeout_s=600) as client:
-        dataset = client.datasets.create(path, **options)
-    print_json(dataset) if as_json else typer.echo(dataset["id"])
+        dataset = client.datasets.create(
+            path,
+            name=name,
+            format=file_format,
+            target=target,
+            val_fraction=val_fraction,
+            split_seed=split_seed,
+            normalize=normalize,
+            progress=True,
+        )
+    print_json(dataset.raw) if as_json else typer.echo(dataset.id)
 
 
 @datasets.command("list")
@@ -57,10 +71,26 @@ def list_datasets(limit: Limit = 20, as_json: AsJson = False) -> None:
     with Client() as client:
         found = list(islice(client.datasets.list(), limit))
     if as_json:
-        print_json(found)
+        print_json([dataset.raw for dataset in found])
         return
-    rows = ((d["id"], d["state"], d.get("name"), d.get("format"), d.get("size"), d["created_at"]) for d in found)
+    rows = ((d.id, d.state, d.name, d.options.get("format"), d.size, d.created_at) for d in found)
     print_table(("dataset", "state", "name", "format", "bytes", "created"), rows, dispensable=("created", "bytes"))
+
+
+@datasets.command("show")
+def show_dataset(dataset_id: DatasetId, as_json: AsJson = False) -> None:
+    """Show what was understood of a dataset: columns, shapes, types, classes; or why it cannot be used."""
+    with Client() as client:
+        dataset = client.datasets.get(dataset_id)
+    print_json(dataset.raw) if as_json else print_yaml(dataset.raw)
+
+
+@datasets.command("delete")
+def delete_dataset(dataset_id: DatasetId, as_json: AsJson = False) -> None:
+    """Delete a dataset that no unfinished job needs."""
+    with Client() as client:
+        client.datasets.delete(dataset_id)
+    print_json({"id": dataset_id, "deleted": True}) if as_json else typer.echo(f"{dataset_id} deleted")
 
 
 def families(limit: Limit = 100, as_json: AsJson = False) -> None:
@@ -68,29 +98,21 @@ def families(limit: Limit = 100, as_json: AsJson = False) -> None:
     with Client() as client:
         found = list(islice(client.families.list(), limit))
     if as_json:
-        print_json(found)
+        print_json([family.raw for family in found])
         return
-    rows = (
-        (f["name"], f.get("champion"), f.get("latest"), f["promotion"], (f.get("learner") or {}).get("accepted"))
-        for f in found
-    )
+    rows = ((f.name, f.champion, f.latest, f.promotion, f.learner.accepted) for f in found)
     print_table(("family", "champion", "latest", "promotion", "contributions"), rows)
 
 
 @warps.command("list")
-def list_warps(
-    family: Annotated[str, typer.Argument(metavar="FAMILY")], limit: Limit = 20, as_json: AsJson = False
-) -> None:
+def list_warps(family: Family, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the versions of a family's P, newest first."""
     with Client() as client:
         found = list(islice(client.warps.list(family), limit))
     if as_json:
-        print_json(found)
+        print_json([version.raw for version in found])
         return
-    rows = (
-        (f"{family}@{w['version']}", w["rule"], len(w["jobs"]), w["steps"], len(w["keys"]), w["size"], w["created_at"])
-        for w in found
-    )
+    rows = ((f"{family}@{w.version}", w.rule, len(w.jobs), w.steps, len(w.keys), w.size, w.created_at) for w in found)
     print_table(
         ("version", "rule", "jobs", "steps", "axes", "bytes", "created"), rows, dispensable=("created", "bytes")
     )
@@ -102,24 +124,53 @@ def pull_warp(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="FAMILY.safetensors where absent.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save a P as a file for `WarpAdam(model, warp=FILE)`."""
+    """Save a P as a file for `WarpAdam(model, warp=FILE)`. A transfer that broke off is taken up again.
+
+    \b
+    Examples:
+    warpadam warps pull patches
+    warpadam warps pull patches@7 -o p.safetensors
+    """
     path = output or Path(f"{reference.partition('@')[0]}.safetensors")
     with Client() as client:
         version = client.warps.get(reference)
-        client.warps.download(f"{reference.partition('@')[0]}@{version['version']}", path)
+        client.warps.download(f"{version.family}@{version.version}", path, progress=True)
     if as_json:
-        print_json({"path": str(path), "version": version["version"], "sha256": version["sha256"]})
+        print_json({"path": str(path), "version": version.version, "sha256": version.sha256})
     else:
-        typer.echo(f"{path}: version {version['version']}, sha256 {version['sha256']}")
+        typer.echo(f"{path}: version {version.version}, sha256 {version.sha256}")
 
 
 @warps.command("push")
 def push_warp(
-    family: Annotated[str, typer.Argument(metavar="FAMILY")],
+    family: Family,
     file: Annotated[Path, typer.Argument(metavar="FILE", exists=True, dir_okay=False)],
     as_json: AsJson = False,
 ) -> None:
     """Upload a P as the family's next version."""
     with Client() as client:
         version = client.warps.push(family, file)
-    print_json(version) if as_json else typer.echo(f"{family}@{version['version']}")
+    print_json(version.raw) if as_json else typer.echo(f"{family}@{version.version}")
+
+
+@warps.command("promote")
+def promote(
+    reference: Reference,
+    alias: Annotated[str, typer.Option(help="The name that it gets.")] = "champion",
+    reason: Annotated[str, typer.Option(help="Kept in the alias's history.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Point an alias to a version of P: jobs that ask for it get that version from now on.
+
+    \b
+    Examples:
+    warpadam warps promote patches@6 --reason "7 was worse on tuesday"
+    warpadam warps promote patches@latest --alias stable
+    """
+    family, _, version = reference.partition("@")
+    if not version:
+        raise BadInput(f"name the version too, as in {family}@7 or {family}@latest")
+    with Client() as client:
+        number = client.warps.get(reference).version
+        set_to = client.aliases.set(family, alias, number, reason=reason)
+    print_json(set_to.raw) if as_json else typer.echo(f"{family}@{alias} is {family}@{set_to.version}")

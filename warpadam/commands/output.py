@@ -5,9 +5,11 @@ Names and messages come from anybody who may submit jobs, so control characters 
 
 import json
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+import yaml
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
@@ -23,6 +25,11 @@ class BadInput(Exception):
 def print_json(value: object) -> None:
     """One JSON value on one line."""
     typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def print_yaml(value: object) -> None:
+    """Everything, for people."""
+    typer.echo(yaml.safe_dump(value, sort_keys=False, allow_unicode=True).rstrip())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, dispensable: Sequence[str] = ()) -> None:
@@ -55,7 +62,14 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], left_out: set[
 def _cell(value: object) -> str:
     if value is None or value == "":
         return "-"
+    if isinstance(value, datetime):
+        return rfc3339(value)
     return f"{value:.4f}" if isinstance(value, float) else plain(str(value))
+
+
+def rfc3339(time: datetime) -> str:
+    """As the API writes it."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def plain(text: str) -> str:

@@ -30,7 +30,7 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Run the service on this machine: API, dispatcher and a local Ray. Ctrl-C or SIGTERM ends all of it."""
-    _become_service("serve", data_dir, as_json, "--host", host, "--port", str(port))
+    become_service("serve", data_dir, as_json, "--host", host, "--port", str(port))
 
 
 def demo(
@@ -52,13 +52,13 @@ def demo(
 @database.command("upgrade")
 def upgrade(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Bring the database to this version's schema."""
-    _become_service("upgrade", data_dir, as_json)
+    become_service("upgrade", data_dir, as_json)
 
 
 @database.command("check")
 def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
     """Check that what the database holds fits together: references, files, ledger and P."""
-    _become_service("check", data_dir, as_json)
+    become_service("check", data_dir, as_json)
 
 
 @database.command("backup")
@@ -68,11 +68,11 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy the database while it is in use."""
-    _become_service("backup", data_dir, as_json, str(target))
+    become_service("backup", data_dir, as_json, str(target))
 
 
-def _become_service(command: str, data_dir: Path | None, as_json: bool, *arguments: str) -> None:
+def become_service(command: str, data_dir: Path | None, as_json: bool, *arguments: str) -> None:
     """Replaces this process, so that signals reach the service itself."""
     options = ["--data-dir", str(data_dir)] if data_dir else []
     options += ["--json"] if as_json else []
-    os.execv(sys.executable, [sys.executable, "-m", "service", command, *options, *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "service", *command.split(), *options, *arguments])

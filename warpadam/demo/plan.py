@@ -29,19 +29,31 @@ class Plan:
         """T, 3T/4, 2T/3 and T/2, longest first."""
         return (self.steps, self.steps * 3 // 4, self.steps * 2 // 3, self.steps // 2)
 
+    @property
+    def start_budgets(self) -> tuple[int, ...]:
+        """T, T/2, T/3 and T/4, for who begins with the family's start."""
+        return (self.steps, self.steps // 2, self.steps // 3, self.steps // 4)
+
     def base_job(self, dataset: str) -> Json:
         optimizer = {"name": "adamw", "lr": 0.003, "warp": "none", "learn": "none"}
         return self._job("base", dataset, self.base_steps, optimizer, init="random", seed=0)
 
     def contributing_job(self, domain: str, dataset: str, base: str) -> Json:
         optimizer = {"name": "warpadam", "lr": CONTRIBUTOR_LEARNING_RATE, "warp": "none", "learn": "covariance"}
-        return self._job(f"learn-{domain}", dataset, self.steps, optimizer, init={"checkpoint": base}, seed=1)
+        return self._job(f"learn-{domain}", dataset, self.steps, optimizer, init={"family": base}, seed=1)
 
-    def held_out_job(self, dataset: str, base: str, *, steps: int, lr: float, warp: int | None) -> Json:
-        """AdamW where `warp` is None, else WarpAdam with that version; nobody learns from either."""
+    def held_out_job(
+        self, dataset: str, base: str, *, steps: int, lr: float, warp: int | None, start: bool = False
+    ) -> Json:
+        """AdamW where `warp` is None, else WarpAdam with that version; nobody learns from either.
+
+        All begin with the base, or with `start` with what the family grew from it.
+        """
         name = "adamw" if warp is None else "warpadam"
         optimizer = {"name": name, "lr": lr, "warp": "none" if warp is None else warp, "learn": "none"}
-        return self._job(f"{name}-{steps}-{lr:g}", dataset, steps, optimizer, init={"checkpoint": base}, seed=2)
+        init = {"family" if start else "checkpoint": base}
+        label = f"{name}-start-{steps}-{lr:g}" if start else f"{name}-{steps}-{lr:g}"
+        return self._job(label, dataset, steps, optimizer, init=init, seed=2)
 
     def _job(self, name: str, dataset: str, steps: int, optimizer: Json, *, init: str | Json, seed: int) -> Json:
         return {

@@ -21,26 +21,28 @@ class Run:
     steps: int
     lr: float
     warp: int | None
+    start: int | None = None
+    """The family's start that it began with; None: the base."""
 
     @property
     def val_loss(self) -> float:
         assert self.job.result is not None
-        return float(self.job.result["final"]["val_loss"])
+        return self.job.result.final["val_loss"]
 
     @property
     def seconds(self) -> float:
         assert self.job.result is not None
-        return float(self.job.result["seconds"])
+        return self.job.result.seconds
 
     def summary(self) -> Json:
         return {"val_loss": round(self.val_loss, 6), "lr": self.lr, "seconds": round(self.seconds, 3)}
 
 
-def best(runs: Sequence[Run], *, steps: int, warped: bool) -> Run:
+def best(runs: Sequence[Run], *, steps: int, warped: bool, started: bool = False) -> Run:
     """The run with the best learning rate at this budget."""
-    return min(
-        (run for run in runs if run.steps == steps and (run.warp is not None) == warped), key=lambda r: r.val_loss
-    )
+    kind = (steps, warped, started)
+    alike = (run for run in runs if (run.steps, run.warp is not None, run.start is not None) == kind)
+    return min(alike, key=lambda run: run.val_loss)
 
 
 def steps_ratio(adamw: Run, warped: Sequence[Run]) -> float | None:
@@ -64,16 +66,22 @@ def print_table(console: Console, adamw: Run, warped: Sequence[Run], runs: Seque
     for name in ("steps", *(f"{lr:g}" for lr in rates), "best", "at lr", "time"):
         table.add_column(name, justify="right", no_wrap=True)
     for run in (adamw, *warped):
-        name = "AdamW" if run.warp is None else f"WarpAdam v{run.warp}"
-        grid = {other.lr: other for other in runs if (other.steps, other.warp) == (run.steps, run.warp)}
+        kind = (run.steps, run.warp, run.start)
+        grid = {other.lr: other for other in runs if (other.steps, other.warp, other.start) == kind}
         reached = " ≤" if run.warp is not None and run.val_loss <= adamw.val_loss else "  "
         losses = [f"{grid[lr].val_loss:.3f}" for lr in rates]
         table.add_row(
-            name, str(run.steps), *losses, f"{run.val_loss:.4f}{reached}", f"{run.lr:g}", f"{run.seconds:.1f} s"
+            _name(run), str(run.steps), *losses, f"{run.val_loss:.4f}{reached}", f"{run.lr:g}", f"{run.seconds:.1f} s"
         )
     console.print("[bold]Held-out domain: validation loss in nats per byte[/]")
     console.print("after each budget, at each learning rate. ≤: AdamW's final loss was reached.", style="dim")
     console.print(table)
+
+
+def _name(run: Run) -> str:
+    if run.start is not None:
+        return f" + start v{run.start}"
+    return "AdamW" if run.warp is None else f"WarpAdam v{run.warp}"
 
 
 def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:
@@ -85,10 +93,15 @@ def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), layout="constrained")
     shades = pyplot.get_cmap("viridis")
-    for index, run in enumerate(sorted(warped, key=lambda run: -run.steps)):
+    lines = sorted((run for run in warped if run.start is None), key=lambda run: -run.steps)
+    for index, run in enumerate(lines):
         steps, losses = _curve(run)
         label = f"WarpAdam, {run.steps} steps, lr {run.lr:g}"
         axes.plot(steps, losses, "o-", ms=3, color=shades(0.15 + 0.2 * index), label=label)
+    for run in (run for run in warped if run.start is not None):
+        steps, losses = _curve(run)
+        label = f"WarpAdam from the family's start, {run.steps} steps"
+        axes.plot(steps, losses, "^--", ms=3, color="tab:orange", label=label)
     steps, losses = _curve(adamw)
     axes.plot(steps, losses, "s-", ms=3, color="tab:red", label=f"AdamW, {adamw.steps} steps, lr {adamw.lr:g}")
     axes.axhline(adamw.val_loss, ls=":", color="tab:red", lw=1)
@@ -101,4 +114,4 @@ def plot(path: Path, adamw: Run, warped: Sequence[Run]) -> None:
 
 def _curve(run: Run) -> tuple[list[int], list[float]]:
     points = run.job.metrics("val_loss")["val_loss"]
-    return [point["step"] for point in points], [point["value"] for point in points]
+    return [point.step for point in points], [point.value for point in points]

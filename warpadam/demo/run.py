@@ -24,8 +24,11 @@ from warpadam.demo.embedded import embedded_service
 from warpadam.demo.plan import BASE_DOMAIN, BASE_STEPS, CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_RATES, Plan
 from warpadam.demo.watch import ran_together, wait_for_all
 from warpadam.sdk.errors import NotFound, WarpAdamError
+from warpadam.sdk.models import StartVersion, WarpVersion
 
 Json = dict[str, Any]
+
+START_WITHIN_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -82,9 +85,9 @@ def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> J
     plan = Plan(fresh_family(client), sizes.steps, sizes.learning_rates, sizes.base_steps)
     datasets = _register(client, console)
     base = _train_base(client, plan, datasets[BASE_DOMAIN], console)
-    _learn(client, plan, datasets, base, console)
+    start = _learn(client, plan, datasets, base, console)
     version = client.warps.get(plan.family)
-    runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version["version"], console)
+    runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version.version, start, console)
     return _conclude(client, plan, version, runs, output, console)
 
 
@@ -105,9 +108,9 @@ def _register(client: Client, console: Console) -> dict[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         for domain in (BASE_DOMAIN, *CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN):
             dataset = client.datasets.create(cut(domain, Path(folder)), name=domain, format="text")
-            ids[domain] = dataset["id"]
+            ids[domain] = dataset.id
             role = {BASE_DOMAIN: "base", HELD_OUT_DOMAIN: "held out: nobody learns from it"}.get(domain, "contributes")
-            console.print(f"   {domain:<16}{dataset['size']:>9,} bytes   {role}")
+            console.print(f"   {domain:<16}{dataset.size or 0:>9,} bytes   {role}")
     return ids
 
 
@@ -118,7 +121,8 @@ def _train_base(client: Client, plan: Plan, dataset: str, console: Console) -> s
     return f"{job.id}/last"
 
 
-def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, console: Console) -> None:
+def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, console: Console) -> StartVersion:
+    """The family's start that follows from all contributors."""
     console.print(
         f"[bold]4[/]  {len(CONTRIBUTING_DOMAINS)} fine-tuning jobs from it contribute to family {plan.family} …"
     )
@@ -126,50 +130,83 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
     jobs = [client.jobs.create(spec) for spec in specs]
     wait_for_all(jobs, "learn", console)
     console.print(f"   up to {ran_together(jobs)} of them were running at the same time")
-    for version in sorted(client.warps.list(plan.family), key=lambda version: version["version"]):
+    for version in sorted(client.warps.list(plan.family), key=lambda version: version.version):
         console.print(
-            f"   {plan.family}@{version['version']}: {len(version['jobs'])} jobs, {version['steps']} steps, "
-            f"{len(version['keys'])} axes, sha256 {version['sha256'][:12]}…"
+            f"   {plan.family}@{version.version}: {len(version.jobs)} jobs, {version.steps} steps, "
+            f"{len(version.keys)} axes, sha256 {version.sha256[:12]}…"
         )
+    start = _grown(client, plan.family, len(jobs))
+    console.print(f"   start {start.version}: the average of their {len(start.jobs)} final weights")
+    return start
 
 
-def _held_out(client: Client, plan: Plan, dataset: str, base: str, version: int, console: Console) -> list[report.Run]:
+def _grown(client: Client, family: str, jobs: int) -> StartVersion:
+    """The start of so many jobs; the meta-learner makes it within seconds of the last one's success."""
+    deadline = time.monotonic() + START_WITHIN_S
+    while time.monotonic() < deadline:
+        newest = next(client.starts.list(family), None)
+        if newest is not None and len(newest.jobs) == jobs:
+            return newest
+        time.sleep(0.2)
+    raise WarpAdamError(f"no start of all {jobs} jobs was made within {START_WITHIN_S:g} s: see the service's log")
+
+
+def _held_out(
+    client: Client, plan: Plan, dataset: str, base: str, version: int, start: StartVersion, console: Console
+) -> list[report.Run]:
     budgets, rates = ", ".join(map(str, plan.budgets)), ", ".join(f"{lr:g}" for lr in plan.learning_rates)
     console.print(f"[bold]5[/]  On the held-out domain {HELD_OUT_DOMAIN}: AdamW for {plan.steps} steps,")
     console.print(f"   WarpAdam with P v{version} for {budgets};")
+    shorter = ", ".join(map(str, plan.start_budgets))
+    console.print(f"   from the family's start v{start.version} too, for {shorter};")
     console.print(f"   each at learning rates {rates} …")
-    settings: list[tuple[int, int | None]] = [(plan.steps, None), *((budget, version) for budget in plan.budgets)]
+    settings: list[tuple[int, int | None, int | None]] = [
+        (plan.steps, None, None),
+        *((budget, version, None) for budget in plan.budgets),
+        *((budget, version, start.version) for budget in plan.start_budgets),
+    ]
     runs = [
-        report.Run(client.jobs.create(plan.held_out_job(dataset, base, steps=steps, lr=lr, warp=warp)), steps, lr, warp)
-        for steps, warp in settings
+        _submit(client, plan, dataset, base, steps, lr, warp, begins)
+        for steps, warp, begins in settings
         for lr in plan.learning_rates
     ]
     wait_for_all([run.job for run in runs], "compare", console)
-    lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}")["jobs"]}
-    if dataset in lineage:
-        raise WarpAdamError("the held-out domain is in P's lineage; the comparison would not be fair")
+    lineage = {job["dataset"] for job in client.warps.get(f"{plan.family}@{version}").jobs}
+    if dataset in lineage or dataset in start.datasets:
+        raise WarpAdamError("the held-out domain is behind P or the start; the comparison would not be fair")
     return runs
 
 
+def _submit(
+    client: Client, plan: Plan, dataset: str, base: str, steps: int, lr: float, warp: int | None, start: int | None
+) -> report.Run:
+    spec = plan.held_out_job(dataset, base, steps=steps, lr=lr, warp=warp, start=start is not None)
+    job = client.jobs.create(spec)
+    if start is not None and job.start_version != start:
+        raise WarpAdamError(f"the job begins with start {job.start_version}, not with {start}")
+    return report.Run(job, steps, lr, warp, start)
+
+
 def _conclude(
-    client: Client, plan: Plan, version: Json, runs: list[report.Run], output: Path, console: Console
+    client: Client, plan: Plan, version: WarpVersion, runs: list[report.Run], output: Path, console: Console
 ) -> Json:
     adamw = report.best(runs, steps=plan.steps, warped=False)
     warped = [report.best(runs, steps=budget, warped=True) for budget in plan.budgets]
-    ratio = report.steps_ratio(adamw, warped)
+    started = [report.best(runs, steps=budget, warped=True, started=True) for budget in plan.start_budgets]
     plot, file = output / "curves.png", output / f"{plan.family}.safetensors"
-    report.print_table(console, adamw, warped, runs)
-    report.plot(plot, adamw, warped)
-    _pull(client, f"{plan.family}@{version['version']}", file)
+    report.print_table(console, adamw, [*warped, *started], runs)
+    report.plot(plot, adamw, [*warped, *started])
+    _pull(client, f"{plan.family}@{version.version}", file)
     console.print(f"   curves: {plot}\n   P:      {file}", markup=False, soft_wrap=True)
     return {
         "family": plan.family,
-        "warp_version": version["version"],
-        "warp_sha256": version["sha256"],
-        "contributing_jobs": len(version["jobs"]),
+        "warp_version": version.version,
+        "warp_sha256": version.sha256,
+        "contributing_jobs": len(version.jobs),
         "adamw": adamw.summary(),
         "warpadam": warped[0].summary(),
-        "steps_ratio": ratio,
+        "steps_ratio": report.steps_ratio(adamw, warped),
+        "steps_ratio_with_start": report.steps_ratio(adamw, started),
         "plot": str(plot),
     }
 

@@ -35,7 +35,7 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
             for job in [job for job in jobs if not job.is_over][:_ASKED_AT_ONCE]:
                 job.refresh()
                 if job.is_over and job.state != "succeeded":
-                    raise JobFailed(job.id, job.failure or {"message": f"it is {job.state}"})
+                    raise JobFailed(job.id, job.failure.raw if job.failure else {"message": f"it is {job.state}"})
             note = _note(jobs, is_bar=console.is_terminal)
             progress.update(task, completed=sum(_steps(job)[0] for job in jobs), note=note)
             over = all(job.is_over for job in jobs)
@@ -48,18 +48,17 @@ def wait_for_all(jobs: Sequence[Job], title: str, console: Console) -> None:
 
 
 def _steps(job: Job) -> tuple[int, int]:
-    progress = job.data["progress"]
-    return progress["step"] or 0, progress["of"] or 0
+    return job.progress.step, job.progress.of or 0
 
 
 def _note(jobs: Sequence[Job], *, is_bar: bool) -> str:
     """Beside a bar the job that runs; on a line of its own how many are done, and of those that run what fits."""
     running = [job for job in jobs if job.state == "running"]
     if is_bar:
-        return "".join(f"{job.data['spec']['name']} {_loss(job)}" for job in running[:1])
+        return "".join(f"{job.spec['name']} {_loss(job)}" for job in running[:1])
     note = f"{sum(job.is_over for job in jobs)}/{len(jobs)} done"
     for job in running:
-        more = f"{note}, {job.data['spec']['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}".rstrip()
+        more = f"{note}, {job.spec['name']} {_steps(job)[0]}/{_steps(job)[1]} {_loss(job)}".rstrip()
         if len(more) > _LONGEST_NOTE:
             break
         note = more
@@ -68,12 +67,13 @@ def _note(jobs: Sequence[Job], *, is_bar: bool) -> str:
 
 def _loss(job: Job) -> str:
     points = job.metrics("train_loss", max_points=2).get("train_loss")
-    return f"loss {points[-1]['value']:.2f}" if points else ""
+    return f"loss {points[-1].value:.2f}" if points else ""
 
 
 def ran_together(jobs: Sequence[Job]) -> int:
     """The largest number of these jobs that were running at one moment."""
-    moments = [(job.data["started_at"], 1) for job in jobs] + [(job.data["finished_at"], -1) for job in jobs]
+    began = [(job.started_at, 1) for job in jobs if job.started_at]
+    moments = began + [(job.finished_at, -1) for job in jobs if job.finished_at]
     most = now = 0
     for _, change in sorted(moments):
         now += change

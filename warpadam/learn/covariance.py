@@ -48,7 +48,7 @@ def solve(
     """P of these statistics. Without any evidence for a key its matrix is the identity.
 
     `prior`: key -> a matrix of trace 1 that counts like so many steps of one job (`own_data.moments`). Off by default:
-    it was measured not to help (docs/learning.md).
+    it helps little, and only while few jobs have contributed (docs/learning.md).
     """
     matrices: dict[str, NDArray[np.float32]] = {}
     eigenvalues: dict[str, Matrix64] = {}

@@ -1,16 +1,21 @@
 """Lists of the service, page after page."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
+from typing import TypeVar
 
-from warpadam.sdk.connection import Connection, Json, Params
+from warpadam.sdk.connection import Connection, Params
+from warpadam.sdk.decode import decode
+
+T = TypeVar("T")
 
 
-def iterate(connection: Connection, path: str, params: Params | None = None) -> Iterator[Json]:
+async def pages(connection: Connection, path: str, kind: type[T], params: Params | None = None) -> AsyncIterator[T]:
     """Every object of a list; the next page is asked for when it is needed."""
-    query = dict(params or {})
+    query = {"limit": 100, **(params or {})}
     while True:
-        page = connection.json("GET", path, params=query)
-        yield from page["data"]
+        page = await connection.json("GET", path, params=query)
+        for content in page["data"]:
+            yield decode(kind, content)
         if not page["has_more"]:
             return
         query["after"] = page["next_cursor"]

@@ -21,6 +21,7 @@ from workers.meta.judge import Judge
 from workers.meta.ledger import read_contribution, read_statistics
 from workers.meta.messages import Exchange
 from workers.meta.publisher import Publisher
+from workers.meta.starts import StartKeeper
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,8 @@ class Learner:
             age_s=float("inf") if ledger.newest is None else _age_s(ledger.newest),
         )
         self._publisher.start()
+        self._starts = StartKeeper(database, storage, family_id, self._epoch)
+        self._starts.start()
 
     @property
     def epoch(self) -> int:
@@ -121,7 +124,8 @@ class Learner:
         }
 
     def close(self) -> None:
-        """Ends its thread; the ledger has everything."""
+        """Ends its threads; the ledger has everything."""
+        self._starts.close()
         self._publisher.close()
 
     def _take(self, data: bytes, token: int, job_id: str) -> Accepted:

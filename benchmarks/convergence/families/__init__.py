@@ -14,7 +14,7 @@ FAMILIES: Mapping[str, Callable[[], Family]] = {
     "table-values": tables.values,
     "table-classes": tables.classes,
     "text": text.text,
-    "text-large-batch": text.large_batch,
+    "text-long": text.longer,
     "shuffled": images.shuffled,
 }
 

@@ -51,9 +51,9 @@ def text() -> Family:
     )
 
 
-def large_batch() -> Family:
-    """The same with four times the batch: less of a step is noise, more of it is curvature."""
-    return replace(text(), name="text-large-batch", about="text, with batches four times as large", batch_size=16)
+def longer() -> Family:
+    """The same with four times the steps and twice the batch."""
+    return replace(text(), name="text-long", about="text, four times the steps and twice the batch", T=256, batch_size=8)
 
 
 @cache

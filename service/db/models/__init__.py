@@ -9,14 +9,18 @@ from service.db.models.blobs import Blob, BlobPiece
 from service.db.models.datasets import Dataset
 from service.db.models.families import Alias, AliasChange, Family, WarpVersion
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
+from service.db.models.keys import ApiKey, AuditRecord, Project
 from service.db.models.ledger import Contribution, JobSum
 from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.starts import StartContribution, StartVersion
 from service.db.models.system import IdempotencyKey, Snapshot
 
 __all__ = [
     "Alias",
     "AliasChange",
+    "ApiKey",
     "Attempt",
+    "AuditRecord",
     "Base",
     "Blob",
     "BlobPiece",
@@ -31,7 +35,10 @@ __all__ = [
     "JobSum",
     "Json",
     "MetricPoint",
+    "Project",
     "Snapshot",
+    "StartContribution",
+    "StartVersion",
     "Transition",
     "UtcDateTime",
     "WarpVersion",

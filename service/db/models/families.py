@@ -19,6 +19,10 @@ class Family(Base):
     name: Mapped[str] = mapped_column(String(64))
     description: Mapped[str] = mapped_column(Text, default="")
     promotion: Mapped[str] = mapped_column(String(16), default="latest")
+    starts: Mapped[bool] = mapped_column(default=True)
+    """Whether it hands out starts, which are made of its jobs' weights."""
+    start_step: Mapped[float] = mapped_column(default=1.0)
+    """How far a start moves to what its contributors found: 1 is their average."""
     columns: Mapped[Json] = mapped_column(default=dict)
     """Outer axis key → names of its entries in order, as the first job with named columns had them."""
     epoch: Mapped[int] = mapped_column(default=0)

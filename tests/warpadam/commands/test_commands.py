@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from service.__main__ import parser as service_parser
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
+from tests.starts import make_start
 from tests.warpadam.sdk.served import Served
 from warpadam import cli
 
@@ -24,8 +26,12 @@ model: {arch: mlp, hidden: [8]}
 training: {steps: 10}
 """
 COMMANDS = [
-    *("submit", "watch", "show", "cancel", "pause", "resume", "logs", "jobs", "families", "serve", "demo"),
-    *("datasets add", "datasets list", "warps list", "warps pull", "warps push", "db upgrade", "db check", "db backup"),
+    *("submit", "watch", "show", "cancel", "pause", "resume", "delete", "logs", "metrics", "jobs", "cluster"),
+    *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
+    *("keys create", "keys list", "keys revoke", "projects list", "projects set-quota"),
+    *("datasets add", "datasets list", "datasets show", "datasets delete"),
+    *("starts list", "starts pull"),
+    *("checkpoints list", "checkpoints pull", "checkpoints push", "db upgrade", "db check", "db backup"),
 ]
 
 
@@ -154,15 +160,15 @@ def test_several_mistakes_are_each_named(warpadam: Type, tmp_path: Path) -> None
 
 def test_the_service_says_no(warpadam: Type) -> None:
     for command in ("show", "watch", "logs", "cancel", "pause", "resume"):
-        refused(warpadam(command, "job_x"), 1, "There is no job job_x", "[not_found]")
-    refused(warpadam("show", "../cluster"), 1)
+        refused(warpadam(command, "job_x"), 4, "There is no job job_x", "[not_found]")
+    refused(warpadam("show", "../cluster"), 4)
     refused(warpadam("jobs", "--state", "happy"), 1, "state")
-    refused(warpadam("warps", "list", "nobody"), 1, "nobody")
-    refused(warpadam("warps", "pull", "nobody@7"), 1, "nobody")
+    refused(warpadam("warps", "list", "nobody"), 4, "nobody")
+    refused(warpadam("warps", "pull", "nobody@7"), 4, "nobody")
 
 
 def test_no_service_is_exit_code_3(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("warpadam.sdk.connection._backoff", lambda *_: 0.0)
+    monkeypatch.setattr("warpadam.sdk.connection.backoff_s", lambda *_: 0.0)
     monkeypatch.setenv("WARPADAM_URL", "http://127.0.0.1:9")
     refused(typed("jobs"), 3, "http://127.0.0.1:9", "warpadam serve")
     monkeypatch.setenv("WARPADAM_URL", "foo")
@@ -234,10 +240,23 @@ def test_datasets_are_added_and_listed(warpadam: Type, tmp_path: Path) -> None:
     refused(warpadam("datasets", "add", "table.csv", "--target", "price"), 1, "price")
 
 
+def test_starts_are_listed_and_pulled(warpadam: Type, served: Served) -> None:
+    warpadam("submit", "job.yaml")
+    refused(warpadam("starts", "pull", "digits"), 2, "no start yet")
+    make_start(served.database, served.services.storage, "default", "digits")
+    assert warpadam("starts", "list", "digits").rows[0][:2] == ["digits@1", "0123456789ab"]
+    pulled = warpadam("starts", "pull", "digits@1", "-o", "w.safetensors", "--json").json
+    assert (pulled["path"], pulled["version"]) == ("w.safetensors", 1)
+    assert warpadam("starts", "pull", "digits").out.startswith("digits-start.safetensors: start 1, ")
+    make_start(served.database, served.services.storage, "default", "digits", version=2, anchor="b" * 12)
+    refused(warpadam("starts", "pull", "digits"), 2, "several models")
+    refused(warpadam("starts", "pull", "digits@champion"), 2, "by its number")
+
+
 def test_warps_are_pushed_listed_and_pulled(warpadam: Type, served: Served, tmp_path: Path) -> None:
     (tmp_path / "p.safetensors").write_bytes(warp_file())
     warpadam("submit", "job.yaml")
-    refused(warpadam("warps", "pull", "digits"), 1, "no P yet")
+    refused(warpadam("warps", "pull", "digits"), 4, "no P yet")
     assert warpadam("warps", "push", "digits", "p.safetensors").out == "digits@1\n"
     assert warpadam("warps", "push", "digits", "p.safetensors", "--json").json["version"] in (1, 2)
     assert warpadam("warps", "list", "digits").rows[-1][0] == "digits@1"
@@ -267,3 +286,20 @@ def test_server_commands_become_the_service(typed: Type, monkeypatch: pytest.Mon
     assert serve == ["-m", "service", "serve", "--data-dir", "here", "--host", "127.0.0.1", "--port", "0"]
     assert upgrade == ["-m", "service", "upgrade"]
     assert backup == ["-m", "service", "backup", "--data-dir", "here", "copy.db"]
+
+
+def test_commands_of_keys_and_projects_become_the_service(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what they become understands them."""
+    became: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda _program, arguments: became.append(arguments[3:]))
+    typed("keys", "create", "--scope", "admin", "--scope", "code:run", "--project", "p", "--expires-in", "1d", "--json")
+    typed("keys", "list", "--data-dir", "here")
+    typed("keys", "revoke", "key_x")
+    typed("projects", "list")
+    typed("projects", "set-quota", "p", "--running-jobs", "4", "--gpu-seconds", "none")
+    scopes = ["--scope", "admin", "--scope", "code:run"]
+    create = ["keys", "create", "--json", "--project", "p", "--name=", *scopes, "--expires-in", "1d"]
+    assert became[0] == create
+    assert became[4] == ["projects", "set-quota", "p", "--running-jobs=4", "--gpu-seconds=none"]
+    for arguments in became:
+        assert service_parser().parse_args(arguments).run

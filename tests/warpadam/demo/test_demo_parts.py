@@ -3,7 +3,9 @@
 import io
 import shlex
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -15,13 +17,18 @@ from warpadam.demo.plan import CONTRIBUTING_DOMAINS, HELD_OUT_DOMAIN, LEARNING_R
 from warpadam.demo.report import Run, best, print_table, steps_ratio
 from warpadam.demo.run import fresh_family, next_steps
 from warpadam.demo.watch import ran_together, wait_for_all
-from warpadam.sdk.connection import Connection
+from warpadam.sdk.decode import decode
 from warpadam.sdk.job import Job
+from warpadam.sdk.models import Point
 
 
-def _run(steps: int, loss: float, *, lr: float = 0.1, warp: int | None = 1) -> Run:
-    data = {"id": "job_1", "state": "succeeded", "result": {"final": {"val_loss": loss}, "seconds": 1.0}}
-    return Run(Job(data, Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)), steps, lr, warp)
+def _run(steps: int, loss: float, *, lr: float = 0.1, warp: int | None = 1, start: int | None = None) -> Run:
+    result = {"steps": steps, "seconds": 1.0, "final": {"val_loss": loss}}
+    return Run(_job("succeeded", result=result), steps, lr, warp, start)
+
+
+def _job(state: str, **fields: Any) -> Job:
+    return decode(Job, {"id": "job_1", "state": state, "spec": {}, "created_at": "2026-01-31T12:00:00Z", **fields})
 
 
 def test_the_ratio_counts_the_smallest_budget_that_reached_the_target() -> None:
@@ -37,17 +44,20 @@ def test_a_budget_counts_only_if_every_larger_one_reached_it_too() -> None:
 
 def test_the_best_learning_rate_is_taken_within_budget_and_method() -> None:
     runs = [_run(60, 2.2, lr=0.1), _run(60, 2.1, lr=0.2), _run(60, 2.0, lr=0.4, warp=None), _run(90, 1.0)]
+    runs.append(_run(60, 1.5, lr=0.8, start=3))
     assert best(runs, steps=60, warped=True).lr == 0.2
+    assert best(runs, steps=60, warped=True, started=True).lr == 0.8
 
 
 def test_budgets_are_those_that_are_promised() -> None:
     assert Plan("f", 120).budgets == (120, 90, 80, 60)
+    assert Plan("f", 120).start_budgets == (120, 60, 40, 30)
 
 
 def test_how_many_ran_together() -> None:
-    connection = Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)
-    spans = [("10", "20"), ("15", "25"), ("20", "30")]
-    jobs = [Job({"started_at": start, "finished_at": end}, connection) for start, end in spans]
+    at = "2026-01-31T12:{}:00Z".format
+    spans = [(10, 20), (15, 25), (20, 30)]
+    jobs = [_job("succeeded", started_at=at(start), finished_at=at(end)) for start, end in spans]
     assert ran_together(jobs) == 2
 
 
@@ -83,19 +93,19 @@ def test_what_to_do_next_can_be_copied(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_progress_in_a_pipe_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warpadam.demo.watch._POLL_S", 0.0)
-    connection = Connection("http://127.0.0.1:9", None, timeout_s=1, tries=1)
     states = iter(["running", "running", "succeeded", "succeeded"])
 
     def refresh(job: Job) -> Job:
-        job.data["state"] = next(states)
+        job.state = next(states)
         return job
 
     monkeypatch.setattr(Job, "refresh", refresh)
-    monkeypatch.setattr(Job, "metrics", lambda *_, **__: {"train_loss": [{"value": 2.1234}]})
+    monkeypatch.setattr(
+        Job, "metrics", lambda *_, **__: {"train_loss": [Point(step=1, value=2.1234, at=datetime.now(UTC))]}
+    )
     progress = {"step": 120, "of": 120}
     jobs = [
-        Job({"id": name, "state": "queued", "progress": progress, "spec": {"name": name}}, connection)
-        for name in ("warpadam-120-0.001", "warpadam-120-0.016")
+        _job("queued", progress=progress, spec={"name": name}) for name in ("warpadam-120-0.001", "warpadam-120-0.016")
     ]
     console = Console(file=io.StringIO(), width=80)
     wait_for_all(jobs, "compare", console)

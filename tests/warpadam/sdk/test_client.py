@@ -46,18 +46,18 @@ def test_a_job_by_keywords_is_waited_for(served: Served, client: Client) -> None
     job = finished(served, client).wait(progress=True)
     assert job.state == "succeeded"
     assert job.result is not None
-    assert job.result["final"]["val_loss"] == 1.0
-    assert [point["value"] for point in job.metrics("val_loss")["val_loss"]] == [2.0, 1.0]
+    assert job.result.final["val_loss"] == 1.0
+    assert [point.value for point in job.metrics("val_loss")["val_loss"]] == [2.0, 1.0]
     with pytest.raises(errors.Conflict, match="succeeded"):
         job.cancel()
 
 
 def test_events_and_logs_as_lists_and_live_are_the_same(served: Served, client: Client) -> None:
     job = finished(served, client)
-    assert [line["message"] for line in job.logs()] == ["first line", "second line"]
+    assert [line.message for line in job.logs()] == ["first line", "second line"]
     assert list(job.logs(follow=True)) == list(job.logs())
     assert list(job.events(follow=True)) == list(job.events())
-    assert [event["type"] for event in job.events()][-1] == "end"
+    assert [event.type for event in job.events()][-1] == "end"
 
 
 def test_a_failed_job_raises_what_went_wrong(served: Served, client: Client) -> None:
@@ -87,25 +87,25 @@ def test_jobs_are_steered_listed_and_deleted(client: Client) -> None:
     client.jobs.delete(one.id)
     with pytest.raises(errors.NotFound):
         client.jobs.get(one.id)
-    assert client.jobs.validate(DIGITS)["object"] == "job_validation"
+    assert client.jobs.validate(DIGITS).spec["family"] == "digits"
 
 
 def test_a_dataset_is_uploaded_and_used(client: Client, tmp_path: Path) -> None:
     (tmp_path / "patches.npz").write_bytes(npz())
     dataset = client.datasets.create(tmp_path / "patches.npz", val_fraction=0.2)
-    assert (dataset["state"], dataset["name"]) == ("ready", "patches")
+    assert (dataset.state, dataset.name) == ("ready", "patches")
     job = client.jobs.create(
         family="patches",
-        dataset={"id": dataset["id"]},
+        dataset={"id": dataset.id},
         task="regression",
         model={"arch": "mlp", "hidden": [8]},
         training={"steps": 10, "batch_size": 8},
     )
-    assert [each["id"] for each in client.datasets.list()] == [dataset["id"]]
+    assert [each.id for each in client.datasets.list()] == [dataset.id]
     with pytest.raises(errors.Conflict, match="in_use"):
-        client.datasets.delete(dataset["id"])
+        client.datasets.delete(dataset.id)
     job.cancel()
-    client.datasets.delete(dataset["id"])
+    client.datasets.delete(dataset.id)
     assert list(client.datasets.list()) == []
 
 
@@ -119,15 +119,15 @@ def test_a_p_is_pushed_and_pulled(client: Client, tmp_path: Path) -> None:
     (tmp_path / "p.safetensors").write_bytes(warp_file())
     client.families.create("patches", promotion="manual")
     version = client.warps.push("patches", tmp_path / "p.safetensors")
-    client.families.set_alias("patches", "champion", version["version"], "the first")
+    client.aliases.set("patches", "champion", version.version, reason="the first")
     warp = client.warps.pull("patches@champion")
     assert isinstance(warp, Warp)
-    assert client.warps.get("patches")["version"] == version["version"] == 1
+    assert client.warps.get("patches").version == version.version == 1
     file = client.warps.download("patches@1", tmp_path / "new" / "pulled.safetensors")
-    assert hashlib.sha256(file.read_bytes()).hexdigest() == version["sha256"]
+    assert hashlib.sha256(file.read_bytes()).hexdigest() == version.sha256
     assert [each.name for each in file.parent.iterdir()] == ["pulled.safetensors"]
-    assert [each["version"] for each in client.warps.list("patches")] == [1]
-    assert client.families.get("patches")["champion"] == 1
+    assert [each.version for each in client.warps.list("patches")] == [1]
+    assert client.families.get("patches").champion == 1
     assert list(client.families.contributions("patches")) == []
 
 

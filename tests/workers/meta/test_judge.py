@@ -23,21 +23,19 @@ def run(version: int | None, loss: float, *, task: str = "a", setting: str = "s"
 @pytest.mark.parametrize(
     ("evaluations", "expected"),
     [
-        ([run(2, 0.5), run(None, 1.0)], {"a": [math.log(2)]}),
+        ([run(2, 0.5), run(None, 1.0)], {"a": math.log(2)}),
         ([run(2, 0.5)], {}),
         ([run(2, 0.5), run(None, 1.0, setting="t")], {}),
         ([run(2, 0.5), run(None, 1.0, task="b")], {}),
         ([run(2, 0.5), run(None, 1.0, lr=0.1)], {}),
         ([run(2, 0.5), run(2, 0.1, lr=0.1), run(None, 1.0)], {}),
-        ([run(2, 0.5), run(2, 0.9, lr=0.1), run(None, 2.0), run(None, 1.0, lr=0.1)], {"a": [math.log(2)]}),
-        ([run(2, 0.5), run(2, 0.1), run(None, 1.0)], {"a": [math.log(2)]}),
-        ([run(2, 1.0), run(None, 1.0), run(2, 1.0, setting="t"), run(None, 1.0, setting="t")], {"a": [0.0, 0.0]}),
+        ([run(2, 0.5), run(2, 0.9, lr=0.1), run(None, 2.0), run(None, 1.0, lr=0.1)], {"a": math.log(2)}),
+        ([run(2, 0.5), run(2, 0.1), run(None, 1.0)], {"a": math.log(2)}),
+        ([run(2, 1.0), run(None, 1.0), run(2, 1.0, setting="t"), run(None, 1.0, setting="t")], {"a": 0.0}),
         ([run(2, 0.5), run(1, 1.0)], {}),
     ],
 )
-def test_pairs_have_one_setting_and_equal_tuning(
-    evaluations: list[Evaluation], expected: dict[str, list[float]]
-) -> None:
+def test_pairs_have_one_setting_and_equal_tuning(evaluations: list[Evaluation], expected: dict[str, float]) -> None:
     assert differences(evaluations, 2, None) == expected
 
 
@@ -47,19 +45,23 @@ def test_what_a_version_was_learned_from_does_not_speak_for_it_and_untested_ones
     everything, nothing = frozenset(f"t{index}" for index in range(20)), frozenset[str]()
 
     def verdicts(*candidates: Candidate, tested: int = 0) -> list[tuple[int, str, int]]:
-        found = judge(Trial(None, list(candidates), evaluations, tested))
-        return [(version, comparison.verdict, comparison.number) for version, comparison in found]
+        found = judge(Trial(None, list(candidates), evaluations, unfinished, tested))
+        return [(one.version, one.comparison.verdict, one.comparison.number) for one in found]
 
-    assert verdicts(Candidate(3, everything, None)) == []
-    assert verdicts(Candidate(2, nothing, None), Candidate(3, nothing, None)) == [(3, "promote", 1)]
-    assert verdicts(Candidate(3, nothing, None), tested=4) == [(3, "promote", 5)]
+    unfinished = nothing
+    assert verdicts(Candidate(3, everything)) == []
+    assert verdicts(Candidate(2, nothing), Candidate(3, nothing)) == [(3, "promote", 1)]
+    assert verdicts(Candidate(3, nothing), tested=4) == [(3, "promote", 5)]
     assert verdicts(Candidate(3, nothing, 2), tested=4) == [(3, "promote", 2)]
+    assert verdicts(Candidate(3, nothing, 2, adamw=dict.fromkeys(everything, -0.5))) == [(3, "keep", 2)]
+    unfinished = everything
+    assert verdicts(Candidate(3, nothing)) == []
 
 
-def evaluate(database: Database, family: Family, task: int, version: int | None, loss: float) -> None:
+def evaluate(database: Database, family: Family, task: int, version: int | None, loss: float, seed: int = 7) -> None:
     """A finished evaluation on held-out data, under that version or AdamW."""
     job = make_job(database, family, learn="none")
-    change: Json = {"model": MODEL, "steps": STEPS, "seed": 7, "dataset_sha256": f"{task:064d}"}
+    change: Json = {"model": MODEL, "steps": STEPS, "seed": seed, "dataset_sha256": f"{task:064d}"}
     with database.read() as session:
         spec = session.get_one(Job, job.id).spec
     spec["optimizer"]["warp"] = "none" if version is None else version
@@ -106,6 +108,10 @@ def test_a_guarded_champion_moves_to_what_has_won_and_to_nothing_else(
             found = comparison(first)
             assert found is not None
             assert (found["verdict"], found["adamw"]["tasks"], champion()) == ("undecided", 3, None)
+            evaluate(database, family, 0, None, 9.0, seed=8)  # a second seed for a task that was looked at
+            evaluate(database, family, 0, first, 0.1, seed=8)
+            the_judge.look()
+            assert comparison(first) == found
     assert champion() == first
     with database.read() as session:
         row = session.get_one(Family, family.id)

@@ -1,0 +1,42 @@
+"""The versions of a family's starts: see and download."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from api import content
+from api.deps import PageDep, ReadSession, ServicesDep, WarpsRead
+from api.files import stored_content
+from api.schemas.common import Listing
+from api.schemas.starts import StartVersion
+from service import families, starts
+
+router = APIRouter(prefix="/v1/families/{family}/starts", tags=["starts"])
+
+Number = Annotated[int, Path(description="A version's number.")]
+Anchors = Annotated[list[str] | None, Query(description="Only of this architecture and base; given twice: either.")]
+
+
+@router.get("")
+def list_starts(
+    session: ReadSession, caller: WarpsRead, family: str, page: PageDep, anchor: Anchors = None
+) -> Listing[StartVersion]:
+    """Newest first, of all architectures."""
+    found = starts.list_(session, families.get(session, caller.project, family), page, anchor or [])
+    return Listing[StartVersion].of_page(found, [StartVersion.of(family, row) for row in found.items])
+
+
+@router.get("/{version}")
+def get_start(session: ReadSession, caller: WarpsRead, family: str, version: Number) -> StartVersion:
+    return StartVersion.of(family, starts.get(session, families.get(session, caller.project, family), version))
+
+
+@router.head("/{version}/content", include_in_schema=False)
+@router.get("/{version}/content", response_class=Response)
+def start_content(
+    request: Request, session: ReadSession, services: ServicesDep, caller: WarpsRead, family: str, version: Number
+) -> Response:
+    """The weights as safetensors, with a strong ETag; ranges are served."""
+    row = starts.get(session, families.get(session, caller.project, family), version)
+    name = f"{family}-start-{row.version}.safetensors"
+    return content.respond(request, stored_content(services.storage, row.path, row.sha256, row.size, name))

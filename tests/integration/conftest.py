@@ -1,0 +1,3 @@
+from tests.warpadam.sdk.served import listening, served
+
+__all__ = ["listening", "served"]

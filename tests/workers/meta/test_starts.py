@@ -1,0 +1,249 @@
+"""Starts from the first job to later rounds: decided once, made from the ledger alone, handed out in pairs with P."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from service import blobs, clock, families, growing, learning, starts, warps
+from service.attempts import publish_checkpoint
+from service.db import start_queries
+from service.db.models import Family, Job, StartContribution, StartVersion, WarpVersion
+from service.db.session import Database
+from service.learning import StaleEpochError
+from service.resolve import Resolved
+from service.storage import Storage
+from tests.service.kit import NOW, PROJECT, Bench, classes
+from workers.meta.starts import StartKeeper, grow
+from workers.tasks import models
+
+
+@dataclass
+class Nursery:
+    """A family, jobs that begin from its start, and the keeper that makes the next one."""
+
+    database: Database
+    storage: Storage
+
+    def __post_init__(self) -> None:
+        self.bench = Bench(self.database)
+        self.bench.ready = self.bench.dataset()
+        self.family: Family = self.bench.write(lambda session: families.ensure(session, PROJECT, "f"))
+        self.keeper = self.heir()
+
+    def heir(self) -> StartKeeper:
+        epoch = self.database.write(lambda session: learning.claim_epoch(session, self.family.id, now=clock.now()))
+        return StartKeeper(self.database, self.storage, self.family.id, epoch)
+
+    def submit(self, **fields: Any) -> Job:
+        return self.bench.submit(**{"init": "family", **fields})
+
+    def succeed(self, job: Job, by: float) -> None:
+        """The job runs, and ends with its first weights moved by that much."""
+        model = models.build(job.resolved["model"], seed=job.resolved["init_seed"], anchor=None)
+        state = model.state_dict()
+        base = Resolved.model_validate(job.resolved).base
+        if base is not None:
+            state = load(self.storage.get(base.path))
+        self.succeed_with(job, {name: tensor + by for name, tensor in state.items()})
+
+    def succeed_with(self, job: Job, weights: dict[str, torch.Tensor]) -> None:
+        claim = self.bench.claim()
+        assert claim is not None
+        assert claim.job.id == job.id
+        self.bench.start(claim.fence)
+        stored = self.storage.put("checkpoints", save(weights))
+        self.bench.write(
+            lambda session: publish_checkpoint(
+                session, claim.fence, step=1, stored=stored, state=None, val_loss=1.0, is_best=True, model=None, now=NOW
+            )
+        )
+        self.bench.finish(claim.fence, "succeeded", result={})
+
+    def versions(self) -> list[StartVersion]:
+        statement = start_queries.versions(self.family.id).order_by(StartVersion.version)
+        return self.bench.read(lambda session: list(session.scalars(statement)))
+
+    def offered(self, job: Job) -> StartContribution | None:
+        return self.bench.read(lambda session: session.get(StartContribution, job.id))
+
+    def bias(self, version: StartVersion) -> float:
+        """The seed's biases are zero, so this is how far the start has moved."""
+        return float(load(self.storage.get(version.path))["layers.0.bias"].mean())
+
+    def promise(self, version: int) -> None:
+        """A version of P, without its file."""
+        row = WarpVersion(
+            family_id=self.family.id, version=version, epoch=1, rule="covariance", sha256="0", size=0, created_at=NOW
+        )
+        row.keys = [{"key": "input:4", "size": 4}]
+        row.sha256 = blobs.store(self.database, f"P {version}".encode())
+
+        def add(session: Any) -> None:
+            warps.add(session, session.get_one(Family, self.family.id), row, reason="test")
+
+        self.bench.write(add)
+
+
+@pytest.fixture
+def nursery(database: Database, storage: Storage) -> Nursery:
+    return Nursery(database, storage)
+
+
+def test_contributors_of_a_round_give_their_average_and_the_next_job_begins_there(nursery: Nursery) -> None:
+    jobs = [nursery.submit(), nursery.submit()]
+    assert [job.resolved["start_version"] for job in jobs] == [0, 0]
+    for job, by in zip(jobs, (0.1, 0.3), strict=True):
+        nursery.succeed(job, by)
+    nursery.keeper.tend()
+    (version,) = nursery.versions()
+    assert nursery.bias(version) == pytest.approx(0.2, rel=1e-5)
+    assert [each["job"] for each in version.jobs] == sorted(job.id for job in jobs)
+    assert version.datasets == [jobs[0].dataset_id]
+    third = nursery.submit()
+    assert third.resolved["start_version"] == 1
+    assert third.resolved["base"]["path"] == version.path
+    assert third.resolved["anchor"] == jobs[0].resolved["anchor"]  # the start has grown, its axes are the same
+
+
+def test_each_counts_once_however_often_it_is_looked_at_and_by_whomever(nursery: Nursery) -> None:
+    nursery.succeed(nursery.submit(), 0.1)
+    nursery.keeper.tend()
+    nursery.keeper.tend()
+    heir = nursery.heir()
+    heir.tend()
+    assert len(nursery.versions()) == 1
+    nursery.succeed(nursery.submit(), 0.1)
+    with pytest.raises(StaleEpochError):
+        nursery.keeper.tend()
+    heir.tend()
+    assert len(nursery.versions()) == 1  # the second began from version 1: a round of its own, with too few yet
+
+
+def test_a_later_round_waits_for_enough_and_moves_on_from_its_base(nursery: Nursery) -> None:
+    nursery.succeed(nursery.submit(), 0.1)
+    nursery.keeper.tend()
+    for by in (0.1, 0.2, 0.3):
+        nursery.succeed(nursery.submit(), by)
+        nursery.keeper.tend()
+    first, second = nursery.versions()
+    assert (second.round, second.parent) == (2, first.version)
+    assert nursery.bias(second) == pytest.approx(0.1 + 0.2, rel=1e-5)
+    assert len(second.jobs) == growing.ENOUGH
+
+
+def test_a_version_follows_from_the_ledger_alone(nursery: Nursery) -> None:
+    for by in (0.1, 0.3):
+        nursery.succeed(nursery.submit(), by)
+    accepted = nursery.keeper
+    with nursery.database.read() as session:
+        waiting = growing.waiting(session, nursery.family.id)
+    for row, job in waiting:
+        accepted._decide(row, job)  # as if it died before it made the version
+    with nursery.database.read() as session:
+        (growth,) = growing.due(session, nursery.family.id)
+    _, data = grow(nursery.storage, growth, None)
+    nursery.heir().tend()
+    assert nursery.storage.get(nursery.versions()[0].path) == data
+
+
+@pytest.mark.parametrize("fields", [{"init": "random"}, {"optimizer": {"learn": "none"}}])
+def test_who_gives_nothing_back(nursery: Nursery, fields: dict[str, Any]) -> None:
+    job = nursery.submit(**fields)
+    claim = nursery.bench.claim()
+    assert claim is not None
+    nursery.bench.start(claim.fence)
+    nursery.bench.finish(claim.fence, "succeeded", result={})
+    assert nursery.offered(job) is None
+
+
+def test_a_family_may_switch_starts_off(nursery: Nursery) -> None:
+    nursery.succeed(nursery.submit(), 0.1)
+    nursery.keeper.tend()
+    nursery.bench.write(lambda session: families.update(session, PROJECT, "f", starts=False))
+    job = nursery.submit()
+    assert job.resolved["start_version"] == 0
+    nursery.succeed(job, 0.1)
+    assert nursery.offered(job) is None
+
+
+def test_the_family_chooses_the_step(nursery: Nursery) -> None:
+    nursery.bench.write(lambda session: families.update(session, PROJECT, "f", start_step=0.5))
+    nursery.succeed(nursery.submit(), 0.2)
+    nursery.keeper.tend()
+    assert nursery.bias(nursery.versions()[0]) == pytest.approx(0.1, rel=1e-5)
+
+
+def test_weights_that_are_not_finite_are_refused_and_harm_nobody(nursery: Nursery) -> None:
+    bad, good = nursery.submit(), nursery.submit()
+    nursery.succeed(bad, float("nan"))
+    nursery.succeed(good, 0.1)
+    nursery.keeper.tend()
+    offered = nursery.offered(bad)
+    assert offered is not None
+    assert offered.code == "not_finite"
+    assert [each["job"] for each in nursery.versions()[0].jobs] == [good.id]
+
+
+def test_another_number_of_outputs_takes_all_but_the_last_layer_and_gives_nothing_back(nursery: Nursery) -> None:
+    fields: dict[str, Any] = {"task": "classification"}
+    nursery.succeed(nursery.submit(dataset=nursery.bench.dataset(classes(["a", "b"])), **fields), 0.1)
+    nursery.keeper.tend()
+    other = nursery.bench.dataset(classes(["a", "b", "c"]))
+    submission = nursery.bench.submission(other, init="family", **fields)
+    assert submission.job.resolved["start_version"] == 1
+    assert submission.job.resolved["fresh"] == ["layers.1.weight", "layers.1.bias"]
+    assert [warning.code for warning in submission.warnings] == ["start_not_matching"]
+    nursery.bench.claim()
+    assert nursery.bench.write(lambda session: starts.offer(session, submission.job, NOW)) is None
+
+
+def test_another_model_starts_from_the_seed_and_is_told_why(nursery: Nursery) -> None:
+    nursery.succeed(nursery.submit(), 0.1)
+    nursery.keeper.tend()
+    submission = nursery.bench.submission(init="family", model={"arch": "mlp", "hidden": [9]})
+    assert submission.job.resolved["start_version"] == 0
+    assert "hidden [8] instead of [9]" in submission.warnings[0].message
+
+
+def test_a_start_that_grew_from_a_base(nursery: Nursery) -> None:
+    base = nursery.submit(init="random", optimizer={"learn": "none"})
+    zeros = models.build(base.resolved["model"], seed=0, anchor=None).state_dict()
+    nursery.succeed_with(base, {name: torch.zeros_like(tensor) for name, tensor in zeros.items()})
+    grows = {"family": f"{base.id}/best"}
+    nursery.succeed(nursery.submit(init=grows), 0.4)
+    nursery.keeper.tend()
+    (version,) = nursery.versions()
+    assert nursery.bias(version) == pytest.approx(0.4)
+    job = nursery.submit(init=grows)
+    assert (job.resolved["start_version"], job.resolved["init_identity"]) == (1, version.identity)
+    assert nursery.submit().resolved["start_version"] == 0  # the seed's own line has not moved
+
+
+def test_a_start_and_its_p_are_a_pair(nursery: Nursery) -> None:
+    nursery.promise(1)
+    nursery.succeed(nursery.submit(optimizer={"warp": "none"}), 0.1)
+    nursery.keeper.tend()
+    nursery.promise(2)
+    nursery.bench.write(lambda session: families.update(session, PROJECT, "f", promotion="manual"))
+    for by in (0.1, 0.2, 0.3):
+        nursery.succeed(nursery.submit(optimizer={"warp": "none"}), by)
+    nursery.keeper.tend()
+    nursery.promise(3)
+    assert [version.warp_version for version in nursery.versions()] == [1, 2]
+    with nursery.database.read() as session:
+        assert [starts.paired_with(session, nursery.family.id, v) for v in (1, 2, 3)] == [1, 2, 2]
+    assert nursery.submit().resolved["start_version"] == 2  # champion is 2
+    assert nursery.submit(optimizer={"warp": 1}).resolved["start_version"] == 1
+    assert nursery.submit(optimizer={"name": "adamw"}).resolved["start_version"] == 2
+
+
+def test_the_dispatcher_wants_a_learner_while_weights_wait(nursery: Nursery) -> None:
+    nursery.succeed(nursery.submit(), 0.1)
+    with nursery.database.read() as session:
+        assert start_queries.families_waiting(session) == [nursery.family.id]
+    nursery.keeper.tend()
+    with nursery.database.read() as session:
+        assert start_queries.families_waiting(session) == []
