@@ -45,7 +45,7 @@ class Access:
         self._settings = settings
         self._database = database
         self._defaults = Limits.of(settings)
-        self._buckets = Buckets()
+        self.buckets = Buckets()
         self._wants_keys = bind.always_wants_keys(settings)
         self._looked_at = -LOOK_EVERY_S
 
@@ -61,7 +61,7 @@ class Access:
             return Admitted(Caller("", "", frozenset(), address, request_id))
         known = await anyio.to_thread.run_sync(self._authenticate, _secret(headers))
         quota = self._defaults.with_own(known.limits).requests_per_minute
-        rate = self._buckets.take(known.project, quota) if quota is not None else None
+        rate = self.buckets.take(known.project, quota) if quota is not None else None
         caller = Caller(known.project, known.id, known.scopes, address, request_id)
         return Admitted(caller, rate=rate, used=known.id if known.is_use_due else None)
 

@@ -103,14 +103,6 @@ function follow(id) {
   return box;
 }
 
-// What is shown where the service wants a key.
-function keyForm(message) {
-  const field = el("input", { type: "password", autocomplete: "off", placeholder: "wa_…", "aria-label": "key" });
-  const enter = () => { useKey(field.value.trim()); turn(); };
-  field.addEventListener("keydown", (event) => event.key === "Enter" && enter());
-  return el("div", { class: "card" }, el("p", {}, message), el("div", { class: "row" }, field, el("button", { onclick: enter }, "use this key")));
-}
-
 async function familiesPage() {
   const { data } = await ask("/v1/families?limit=100");
   if (!data.length) return [el("p", { class: "empty" }, "No families yet: the first job of a family makes it.")];

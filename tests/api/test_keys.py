@@ -282,14 +282,14 @@ def test_requests_are_limited_by_project(built_app: FastAPI, services: Services,
     use(services, requests_per_minute=3)
     one, other = (client_of(built_app, new_key(services, "alpha", "jobs:read")[1]) for _ in range(2))
     stranger = client_of(built_app, new_key(services, "omega", "jobs:read")[1])
-    services.access.look_again()
+    services.access.buckets.clock = lambda: 0.0  # however slow this machine is, nothing comes back meanwhile
     first = one.get("/v1/jobs")
     assert first.headers["ratelimit-policy"] == '"project";q=3;w=60'
     assert first.headers["ratelimit"] == '"project";r=2;t=0'
     assert [other.get("/v1/jobs").status_code for _ in range(2)] == [200, 200]
     refused = one.get("/v1/jobs")
     assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
-    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    assert refused.headers["retry-after"] == "20"
     assert stranger.get("/v1/jobs").status_code == 200
     assert "ratelimit" not in anyone.get("/healthz").headers
 

@@ -29,7 +29,7 @@ def values() -> Family:
     return Family(
         "table-values",
         "three measurements of patients from twenty others; patients and targets never seen; MLP, random init",
-        T=60,
+        T=30,
         batch_size=16,
         contributors=tuple(_values(kept, c, WIDTHS[i % 3], "benign") for i, c in enumerate(contributed)),
         tuning=tuple(_values(tuned, columns, HELD_OUT_WIDTH, "tuning") for columns in wanted),
@@ -46,7 +46,7 @@ def classes() -> Family:
     return Family(
         "table-classes",
         "thirds of a measurement, and the diagnosis, of patients from twenty others; patients and targets never seen",
-        T=32,
+        T=12,
         batch_size=16,
         contributors=tuple(
             _thirds(np.concatenate([groups[g], groups[(g + 1) % 4]]), c, WIDTHS[i % 3], f"group {g}")

@@ -53,7 +53,9 @@ def text() -> Family:
 
 def longer() -> Family:
     """The same with four times the steps and twice the batch."""
-    return replace(text(), name="text-long", about="text, four times the steps and twice the batch", T=256, batch_size=8)
+    return replace(
+        text(), name="text-long", about="text, four times the steps and twice the batch", T=256, batch_size=8
+    )
 
 
 @cache
