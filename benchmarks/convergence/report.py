@@ -174,5 +174,5 @@ def plot(numbers: Numbers, path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="budget, steps", ylabel="test loss at its end", title=numbers["family"])
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=72)
     pyplot.close(figure)

@@ -101,7 +101,6 @@ def _numbers(table: Table, adamw: Table, choices: Mapping[float, Choice]) -> dic
         "training_ratio": _rounded(asdict(on_training)),
         "gain": {str(r): _gain(table, adamw, r) for r in table},
         "test": {str(r): _rounded_list(t) for r, t in losses(table, "test").items()},
-        "train": {str(r): _rounded_list(t) for r, t in losses(table, "train").items()},
         "chosen": {
             str(anchor): {**choice.setting.as_json(), "at_edge": choice.at_edge} for anchor, choice in choices.items()
         },
