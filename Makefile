@@ -6,10 +6,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos bench-step lock clean runtime dev
+.PHONY: help demo serve test lint test-unit chaos bench-convergence bench-step lock clean runtime dev bench
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
 
 demo: runtime ## set up, start the service, train, and compare WarpAdam with AdamW on a held-out domain
 	@$(BIN)/warpadam demo
@@ -30,6 +30,9 @@ lint: dev ## set up, then ruff, mypy and the import fences
 test-unit: dev ## the tests that need no Ray and take no ten seconds
 	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
 
+bench-convergence: bench ## set up, then WarpAdam against its peers: hours, resumable; BENCH=--quick takes minutes
+	$(BIN)/python -m benchmarks.convergence $(BENCH)
+
 chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
 	$(BIN)/python -m tests.chaos $(CHAOS)
 
@@ -49,3 +52,6 @@ runtime:
 
 dev:
 	@scripts/install dev
+
+bench:
+	@scripts/install bench

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from tests.require import missing, require_program
 
 LARGEST_FILE = 512 * 1024
-LOCKS = ["requirements.lock", "requirements-dev.lock"]
+LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"]
 
 
 def pins(lock: Path) -> dict[str, list[Requirement]]:
@@ -30,7 +30,8 @@ def pins(lock: Path) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_pins_every_direct_dependency_to_a_version_that_pyproject_allows(root: Path, name: str) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    direct = project["dependencies"] + (project["optional-dependencies"]["dev"] if "dev" in name else [])
+    extras = [extra for extra in ("dev", "bench") if extra in name]
+    direct = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
     pinned = pins(root / name)
     for requirement in map(Requirement, direct):
         locked = pinned.get(canonicalize_name(requirement.name), [])
@@ -50,9 +51,9 @@ def test_lock_installs_with_any_build_of_torch(root: Path, name: str) -> None:
             assert re.fullmatch(r"==[^+*,]+", str(pin.specifier)), f"{pin} is not one exact version without local part"
 
 
-def test_dev_lock_holds_the_same_versions_as_the_runtime_lock(root: Path) -> None:
-    runtime, dev = (pins(root / name) for name in LOCKS)
-    assert {name: dev.get(name) for name in runtime} == runtime
+def test_dev_lock_holds_the_same_versions_as_the_others(root: Path) -> None:
+    runtime, dev, bench = (pins(root / name) for name in LOCKS)
+    assert {name: dev.get(name) for name in {**runtime, **bench}} == {**runtime, **bench}
 
 
 def test_no_tracked_file_is_large(root: Path) -> None:
@@ -72,7 +73,8 @@ def run_make(root: Path, *arguments: str) -> str:
 
 def test_make_lists_its_targets(root: Path) -> None:
     listed = {line.split()[1] for line in run_make(root).splitlines()}
-    assert listed == {"help", "demo", "serve", "test", "lint", "test-unit", "chaos", "bench-step", "lock", "clean"}
+    ours = ["test-unit", "chaos", "bench-convergence", "bench-step"]
+    assert listed == {"help", "demo", "serve", "test", "lint", *ours, "lock", "clean"}
 
 
 def test_make_demo_and_test_set_up_first(root: Path) -> None:

@@ -1,0 +1,151 @@
+"""A family's numbers as one JSON file: what was chosen, what came out, and the ratios."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.convergence import grid
+from benchmarks.convergence.grid import Setting
+from benchmarks.convergence.learning import learn
+from benchmarks.convergence.machine import machine
+from benchmarks.convergence.matrix import TUNING_SEED, Bench
+from benchmarks.convergence.methods import METHODS, Method
+from benchmarks.convergence.score import Losses, log_gain, steps_ratio
+from benchmarks.convergence.tasks import Family
+from benchmarks.convergence.training import Outcome, Run
+from benchmarks.convergence.tuning import Choice, multiplier
+
+FACTORS = (1.0, 2.0, 4.0, 8.0)
+Table = Mapping[float, list[list[Outcome]]]
+
+
+def summarise(bench: Bench, family: Family, folder: Path) -> Path:
+    """Runs what is missing and writes `<family>.json`: after each method, so that a killed run leaves what it had."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{family.name}.json"
+    adamw_choices = bench.tune(family, METHODS["adamw"])
+    adamw = bench.judge(family, METHODS["adamw"], by_anchor(adamw_choices))
+    found: dict[str, object] = {}
+    for name in ["adamw", *(name for name in bench.plan.methods if name != "adamw")]:
+        method = METHODS[name]
+        if not method.suits(family):
+            continue
+        choices = bench.tune(family, method)
+        table = bench.judge(family, method, by_anchor(choices))
+        found[name] = _numbers(table, adamw, choices)
+        if name == "warp":
+            found |= _at_adamws_rate(bench, family, method, adamw_choices, adamw)
+        path.write_text(_json({**_head(bench, family), "methods": found}))
+    return path
+
+
+def _json(numbers: Mapping[str, object]) -> str:
+    """Indented, with a list of plain values on one line."""
+    text = json.dumps(numbers, indent=1)
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
+
+
+def by_anchor(choices: Mapping[float, Choice]) -> Callable[[float], Setting]:
+    """The setting of a budget: that of the nearest one that was tuned."""
+    return lambda ratio: choices[grid.nearest_anchor(ratio, list(choices))].setting
+
+
+def _at_adamws_rate(
+    bench: Bench, family: Family, method: Method, choices: Mapping[float, Choice], adamw: Table
+) -> dict[str, object]:
+    """What a drop-in user gets: AdamW's settings untouched; and with one factor on its rate, found on tuning tasks."""
+    factor = multiplier(_factor_scores(bench, family, method, choices))
+    untouched = bench.judge(family, method, by_anchor(choices))
+    scaled = {
+        anchor: replace(choice, setting=replace(choice.setting, lr=choice.setting.lr * factor))
+        for anchor, choice in choices.items()
+    }
+    multiplied = bench.judge(family, method, by_anchor(scaled))
+    return {
+        "warp@adamw-lr": _numbers(untouched, adamw, choices),
+        "warp@multiplier": {**_numbers(multiplied, adamw, scaled), "multiplier": factor},
+    }
+
+
+def _factor_scores(
+    bench: Bench, family: Family, method: Method, choices: Mapping[float, Choice]
+) -> dict[float, list[float]]:
+    count = bench.plan.tuning_seeds or family.tuning_seeds
+    scores: dict[float, list[float]] = {}
+    for factor in FACTORS:
+        runs = [
+            Run(
+                replace(choice.setting, lr=choice.setting.lr * factor),
+                TUNING_SEED + seed,
+                grid.budget(family.T, anchor),
+            )
+            for anchor, choice in choices.items()
+            for seed in range(count)
+        ]
+        for task in family.tuning:
+            outcomes = bench.run(family, method, task, runs)
+            scores.setdefault(factor, []).extend(outcomes[run]["tune"] for run in runs)
+    return scores
+
+
+def _numbers(table: Table, adamw: Table, choices: Mapping[float, Choice]) -> dict[str, object]:
+    ratio = steps_ratio(losses(table, "test"), losses(adamw, "test"))
+    on_training = steps_ratio(losses(table, "train"), losses(adamw, "train"))
+    return {
+        "ratio": _rounded(asdict(ratio)),
+        "ratio_at_2T": _at_twice(table, adamw),
+        "training_ratio": _rounded(asdict(on_training)),
+        "gain": {str(r): _gain(table, adamw, r) for r in table},
+        "test": {str(r): _rounded_list(t) for r, t in losses(table, "test").items()},
+        "chosen": {
+            str(anchor): {**choice.setting.as_json(), "at_edge": choice.at_edge} for anchor, choice in choices.items()
+        },
+    }
+
+
+def _at_twice(table: Table, adamw: Table) -> dict[str, float] | None:
+    """The same with 2 T as the reference, where it was run."""
+    if 2 not in table:
+        return None
+    return _rounded(asdict(steps_ratio(losses(table, "test"), losses(adamw, "test"), 2)))
+
+
+def _gain(table: Table, adamw: Table, ratio: float) -> list[float]:
+    return [round(value, 4) for value in log_gain(losses(table, "test"), losses(adamw, "test"), ratio)]
+
+
+def losses(table: Table, part: str) -> Losses:
+    """ratio -> (tasks, seeds)."""
+    return {
+        ratio: np.array([[outcome[part] for outcome in seeds] for seeds in tasks]) for ratio, tasks in table.items()
+    }
+
+
+def _head(bench: Bench, family: Family) -> dict[str, object]:
+    learned = learn(family.name)
+    return {
+        "family": family.name,
+        "about": family.about,
+        "plan": bench.plan.name,
+        "T": family.T,
+        "batch_size": family.batch_size,
+        "tuning": [task.name for task in family.tuning],
+        "held_out": [task.name for task in family.held_out],
+        "contributors": [task.name for task in family.contributors],
+        "warp_version": learned.version,
+        "statistics_digest": learned.statistics.digest(),
+        "machine": machine(),
+    }
+
+
+def _rounded(values: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in values.items()}
+
+
+def _rounded_list(table: object) -> list[list[float]]:
+    assert isinstance(table, np.ndarray)
+    return [[float(f"{value:.4g}") for value in row] for row in table]
