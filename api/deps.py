@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from sqlalchemy.orm import Session
 
 from api.access import Access
+from api.inspector import InspectorThread
 from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
@@ -35,9 +36,11 @@ class Services:
     database: Database
     storage: Storage
     access: Access = field(init=False)
+    inspector: InspectorThread = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))
+        object.__setattr__(self, "inspector", InspectorThread(self.settings, self.database, self.storage))
 
 
 async def _services(request: Request) -> Services:

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     allow_code: bool = False
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
+    data_memory_bytes: int = Field(default=2**30, ge=0)
+    """Arrays of a dataset larger than this lie in mapped files, `data_dir/scratch`, instead of in memory."""
+    inspect_at_once_bytes: int = Field(default=32 * 2**20, ge=0)
+    """Uploads up to this size are inspected before they are answered; larger ones after."""
 
     requests_per_minute: int = Field(default=6000, ge=0)
     """Of a project, by each API process; 0: no limit. Requests that need no key are not counted."""
@@ -92,6 +96,11 @@ class Settings(BaseSettings):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         return self.database_url
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of files that processes map while they read a dataset; they have no name there."""
+        return self.data_dir / "scratch"
 
     @property
     def storage(self) -> str:

@@ -86,9 +86,7 @@ def _tables(source: FileSource, names: list[str], delimiter: str) -> Iterator[pa
                 ),
             )
             if reader.schema.names != names:
-                raise DataError(
-                    f"The header of {source.name} is quoted in an unusual way: quote whole names, or none."
-                )
+                raise DataError(f"The header of {source.name} is quoted in an unusual way: quote whole names, or none.")
             for batch in reader:
                 yield pa.Table.from_batches([batch])
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
@@ -107,7 +105,7 @@ def _advice(message: str) -> str:
 
 
 class _Kind:
-    """What a column of text is as a whole: integers, floats or booleans with gaps where all of it is that, else text."""
+    """What a column of text is as a whole: integers, floats or booleans (with gaps) where all of it is that, else text."""
 
     def __init__(self) -> None:
         self._may_be: list[pa.DataType] = [pa.int64(), pa.float64(), pa.bool_()]

@@ -176,7 +176,9 @@ def plain(column: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
     types, kind = pa.types, column.type
     if types.is_dictionary(kind):
         if is_text(kind.value_type):
-            longest = max((pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in column.chunks), default=0)
+            longest = max(
+                (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in column.chunks), default=0
+            )
             if longest > 4 * _MAX_LABEL:
                 raise DataError(f"{file} holds a text of {longest} bytes; labels have at most {_MAX_LABEL} characters.")
         column = column.cast(kind.value_type)
