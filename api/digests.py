@@ -1,7 +1,7 @@
 """sha256 end to end: what a client says of its upload is compared with what came; downloads say what they are.
 
-A whole body is named by `Content-Digest` or `Repr-Digest` (RFC 9530; of a POST they are the same bytes), a file in a form
-by the field `sha256`. What does not fit is refused before anything of it is kept.
+A whole body is named by `Content-Digest` or `Repr-Digest` (RFC 9530; of a POST they are the same bytes), a file within
+a form by the field `sha256`. What does not fit is refused before anything of it is kept.
 """
 
 import base64

@@ -308,7 +308,13 @@ def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tu
         stored = origin.stored
         yield FileSource(origin.filename, stored.size, lambda: storage.open(stored.path)), stored.sha256
     elif isinstance(origin, Outside):
-        with outside.opened(origin.uri, settings.data_roots, settings.max_upload_bytes) as found:
+        with outside.opened(
+            origin.uri,
+            settings.data_roots,
+            settings.max_upload_bytes,
+            project=origin.project,
+            stores=settings.data_stores,
+        ) as found:
             yield found
     else:
         yield origin, builtin.digest(origin)

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.stores import Store
+
 
 class Settings(BaseSettings):
     """What every process of one service shares. Fields are read from `WARPADAM_<FIELD>`."""
@@ -21,6 +23,8 @@ class Settings(BaseSettings):
     """fsspec URL for datasets, checkpoints and statistics; empty: `data_dir/storage`."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders from which datasets may be named by local path, separated by the system's path separator."""
+    data_stores: tuple[Store, ...] = ()
+    """Prefixes of stores from which datasets may be named by URL, with their projects and credentials; JSON."""
     ray_address: str = ""
     """`host:port` of a Ray cluster's GCS. Empty is an error for whoever needs Ray: nobody joins one by chance."""
     ray_namespace: str = "warpadam"

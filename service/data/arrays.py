@@ -38,7 +38,7 @@ def empty(shape: Sequence[int], dtype: DTypeLike, limits: Limits) -> Array:
 
 def fill(array: Array, file: BinaryIO) -> None:
     """Reads the bytes of a C-contiguous array, a piece at a time. Raises EOFError where the file has fewer."""
-    into = memoryview(array.reshape(-1).view(np.uint8))
+    into = memoryview(array.reshape(-1).view(np.uint8).data)
     done = 0
     while done < len(into):
         piece = file.read(min(CHUNK, len(into) - done))

@@ -105,7 +105,7 @@ def _advice(message: str) -> str:
 
 
 class _Kind:
-    """What a column of text is as a whole: integers, floats or booleans (with gaps) where all of it is that, else text."""
+    """What a column of text is as a whole: integers, floats or booleans, with gaps, where all of it is; else text."""
 
     def __init__(self) -> None:
         self._may_be: list[pa.DataType] = [pa.int64(), pa.float64(), pa.bool_()]
