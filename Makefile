@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit bench-step lock clean runtime dev
+.PHONY: help demo serve test lint test-unit chaos bench-step lock clean runtime dev
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,9 @@ lint: dev ## set up, then ruff, mypy and the import fences
 
 test-unit: dev ## the tests that need no Ray and take no ten seconds
 	$(BIN)/python -m pytest -m "not ray and not slow" --ignore tests/integration
+
+chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
 	$(BIN)/python -m benchmarks.step

@@ -1,7 +1,6 @@
-"""`python -m service serve | upgrade | check | backup | keys | projects`: settings → the command."""
+"""`python -m service serve | upgrade | check | backup | restore | keys | projects`: settings → the command."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from service import key_commands
+from service import database_commands, key_commands
 from service.settings import Settings
 
 
@@ -47,15 +46,9 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--object-store-mb", type=int, default=256, help="memory that workers share, in MiB (256)")
     serve.set_defaults(run=_serve)
     serve.add_argument("--json", action="store_true", help="say where it is as one line of JSON")
+    serve.add_argument("--owned", action="store_true", help="end where standard input does")
 
-    upgrade = commands.add_parser("upgrade", help="bring the database to the newest schema")
-    check = commands.add_parser("check", help="verify the database: references, files by their sha256, ledgers")
-    backup = commands.add_parser("backup", help="copy the database to a file while the service runs (SQLite)")
-    backup.add_argument("file", type=Path, help="where the copy is written; must not exist")
-    for command, run in ((upgrade, _upgrade), (check, _check), (backup, _backup)):
-        command.add_argument("--data-dir", type=Path, help="data folder (~/.warpadam)")
-        command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-        command.set_defaults(run=run)
+    database_commands.add_to(commands)
     key_commands.add_to(commands)
     return parser
 
@@ -64,42 +57,12 @@ def _serve(settings: Settings, options: argparse.Namespace) -> int:
     from service.serve import CannotServeError, Options, serve
 
     try:
-        serve(settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb, options.json))
+        serve(
+            settings, Options(options.num_cpus, options.num_gpus, options.object_store_mb, options.json, options.owned)
+        )
     except CannotServeError as error:
         return _fail(str(error))
     return 0
-
-
-def _upgrade(settings: Settings, options: argparse.Namespace) -> int:
-    from service.db.session import upgrade
-
-    upgrade(settings.database)
-    _print(options, {"upgraded": True}, "the database has the newest schema")
-    return 0
-
-
-def _check(settings: Settings, options: argparse.Namespace) -> int:
-    from service.maintenance import check
-
-    problems = check(settings)
-    summary = f"{len(problems)} problems found" if problems else "all is well"
-    _print(options, {"problems": problems}, "\n".join([*problems, summary]))
-    return 1 if problems else 0
-
-
-def _backup(settings: Settings, options: argparse.Namespace) -> int:
-    from service.maintenance import CannotBackUpError, backup
-
-    try:
-        backup(settings, options.file)
-    except CannotBackUpError as error:
-        return _fail(str(error))
-    _print(options, {"file": str(options.file)}, f"copied the database to {options.file}")
-    return 0
-
-
-def _print(options: argparse.Namespace, value: dict[str, Any], text: str) -> None:
-    sys.stdout.write((json.dumps(value) if options.json else text) + "\n")
 
 
 def _fail(message: str) -> int:

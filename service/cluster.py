@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
 from service.db import job_queries, system_queries
@@ -36,6 +36,8 @@ class ClusterState(BaseModel):
     free_cpus: float = 0
     free_gpus: float = 0
     queue: dict[str, int] = {}
+    waiting: dict[str, dict[str, str]] = Field(default={}, exclude=True)
+    """Lane of the queue → why its first job did not start; shown with the jobs, not with the cluster."""
     dispatcher: str | None = None
     at: datetime | None = None
     """When a dispatcher last wrote; None: none ever did."""
@@ -74,17 +76,22 @@ def write_snapshot(session: Session, dispatcher: str, data: dict[str, Any], now:
     upsert(session, Snapshot, [{"dispatcher": dispatcher, "data": data, "at": now}])
 
 
+def last_seen(session: Session) -> ClusterState:
+    """The newest snapshot; the queue is not counted."""
+    row = system_queries.newest_snapshot(session)
+    if row is None:
+        return ClusterState()
+    return ClusterState.model_validate({**row.data, "dispatcher": row.dispatcher, "at": row.at})
+
+
 def seen(session: Session, project: str | None = None) -> ClusterState:
     """The newest snapshot, with the queue as it is now: everybody's, or that of one project."""
-    row = system_queries.newest_snapshot(session)
     counts = job_queries.count_by_state(session, project)
     queue = {
         "queued": counts.get(JobState.QUEUED, 0),
         "running": sum(count for state, count in counts.items() if state.has_attempt),
     }
-    if row is None:
-        return ClusterState(queue=queue)
-    return ClusterState.model_validate({**row.data, "queue": queue, "dispatcher": row.dispatcher, "at": row.at})
+    return last_seen(session).model_copy(update={"queue": queue})
 
 
 def read(session: Session) -> dict[str, Any]:

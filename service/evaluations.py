@@ -104,7 +104,9 @@ def _read(job: Job) -> Evaluation | None:
     spec = read_stored(job.spec)
     optimizer = spec.optimizer
     loss = (job.result or {}).get("final", {}).get("val_loss")
-    if spec.contributes or optimizer.follow or not isinstance(loss, int | float) or loss <= 0:
+    if spec.contributes or optimizer.follow or optimizer.adapt != "none" or not optimizer.project_back:
+        return None
+    if not isinstance(loss, int | float) or loss <= 0:
         return None
     plain = optimizer.name == "adamw" or optimizer.warp == "none"
     if not plain and (optimizer.warp == "data" or job.warp_version is None):
@@ -114,7 +116,10 @@ def _read(job: Job) -> Evaluation | None:
 
 
 def _setting(spec: JobSpec, job: Job) -> str:
-    resolved = {name: job.resolved.get(name) for name in ("model", "init_identity", "init_seed", "steps", "seed")}
+    resolved = {
+        name: job.resolved.get(name)
+        for name in ("model", "init_identity", "init_seed", "start_version", "steps", "seed")
+    }
     given = {
         "task": spec.task,
         "optimizer": spec.optimizer.model_dump(include={"betas", "eps", "weight_decay"}),

@@ -27,8 +27,10 @@ def change_state(
         job.token += 1
         job.lease_until = None
         job.eta_s = None
-    if target is not JobState.QUEUED:
-        job.pending_reason = None
+    if target is JobState.QUEUED:
+        job.queued_at = now
+    else:
+        job.pending_reason = job.stuck_since = job.due_since = None
     if target is JobState.PAUSED or target.is_terminal:
         job.intent = job.not_before = None
     if target.is_terminal:
@@ -60,6 +62,6 @@ def _tell(
     failed = target is JobState.FAILED
     data = {"from": source, "to": target, "reason": reason}
     level: events.Level = "error" if failed else "info"
-    events.add(session, job.id, "job.state", message or f"{target}: {reason}", data, level=level, now=now)
+    events.add(session, job.id, "job.state", f"{target}: {message or reason}", data, level=level, now=now)
     if target.is_terminal:
         events.add(session, job.id, "end", data={"state": target}, now=now)

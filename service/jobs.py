@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service import clock, gate
+from service import clock, gate, queue
 from service.db import job_queries
 from service.db.models import Attempt, Dataset, Job, JobLabel, Transition
 from service.errors import InvalidRequest, InvalidState, NotFound
@@ -83,6 +83,11 @@ def _row(project: str, resolution: Resolution, dataset: Dataset, now: datetime) 
         dataset_id=dataset.id,
         state=JobState.QUEUED,
         priority=spec.priority,
+        lane=queue.lane_of(project, spec.resources),
+        queued_at=now,
+        stuck_since=now if pending else None,
+        queue_timeout_s=spec.queue_timeout_s,
+        base_path=resolved.base.path if resolved.base else None,
         spec=stored,
         spec_version=SPEC_VERSION,
         resolved=resolved.model_dump(mode="json"),

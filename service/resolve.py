@@ -93,7 +93,7 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
     warp, warnings = _warp(session, family, spec, set(keys))
     warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
     seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
-    shortage = cluster.seen(session).shortage(spec.resources)
+    shortage = cluster.last_seen(session).shortage(spec.resources)
     if shortage is not None:
         message = f"This job {shortage}: it waits until the cluster grows."
         warnings.append(Warning(cluster.TOO_LARGE, "resources", message))

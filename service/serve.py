@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -49,6 +50,8 @@ class Options:
     object_store_mb: int
     as_json: bool = False
     """Say where the service is in one line of JSON, and nothing else, on standard output."""
+    owned: bool = False
+    """End where standard input does: whoever started the service holds its other end, however it dies."""
 
 
 def serve(settings: Settings, options: Options) -> None:
@@ -68,6 +71,8 @@ def serve(settings: Settings, options: Options) -> None:
         supervisor = Supervisor(children, mark=mark, folder=folder, lock=lock)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: supervisor.stop.set())
+        if options.owned:
+            threading.Thread(target=_end_with_owner, args=(supervisor,), name="owner", daemon=True).start()
         try:
             if _wait_ready(settings, supervisor):
                 _announce(settings, f"127.0.0.1:{ray_port}", state, as_json=options.as_json)
@@ -77,6 +82,13 @@ def serve(settings: Settings, options: Options) -> None:
             log.info("stopping")
             supervisor.close()
             log.info("stopped")
+
+
+def _end_with_owner(supervisor: Supervisor) -> None:
+    while os.read(0, 4096):
+        pass
+    log.info("whoever started this service is gone")
+    supervisor.stop.set()
 
 
 def _children(settings: Settings, options: Options, ray_port: int, folder: Path) -> list[Child]:
@@ -117,6 +129,8 @@ def ray_variables() -> dict[str, str]:
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # report() waits for this poll: 2 s by default
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",  # else the end waits 30 s for detached actors
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after Ray was left must fail, not start or join one by itself
+        "RAY_process_group_cleanup_enabled": "1",  # what a worker started, loaders of data say, ends with it
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 

@@ -1,11 +1,25 @@
-"""Settings of the server: built from `WARPADAM_*` by the entry points and passed down, never read at import."""
+"""Settings of the server: built from `WARPADAM_*` by the entry points and passed down, never read at import.
+
+What `WARPADAM_SECRETS_DIR` names is a folder of files, one for a setting, each named as its variable in lowercase: as
+Docker and Kubernetes hand out secrets. Variables go before files.
+"""
 
 import ipaddress
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
+
+SECRETS = frozenset({"database_url"})
+"""Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
 
 from service.stores import Store
 
@@ -15,6 +29,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="WARPADAM_", frozen=True, extra="ignore")
 
+    secrets_dir: Path | None = None
+    """Folder with a file for each secret setting."""
     data_dir: Path = Path.home() / ".warpadam"
     """Folder of the embedded service: database, storage, logs."""
     database_url: str = ""
@@ -55,16 +71,38 @@ class Settings(BaseSettings):
     quota_storage_bytes: int | None = Field(default=None, ge=0)
     quota_gpu_seconds: int | None = Field(default=None, ge=0)
     """Of a project, in a calendar month. None: no limit; a project's own row may say otherwise."""
+    database_patience_s: float = Field(default=300.0, ge=0)
+    """Attempts and meta-learners wait so long for a database that is away, before they fail."""
 
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between the dispatcher's looks at the queue."""
     lease_s: float = Field(default=30.0, gt=0)
     """An attempt whose heartbeat is older than this has lost its lease."""
+    start_s: float = Field(default=120.0, gt=0)
+    """What an attempt has, beside that, for its first heartbeat: its program and its data are loaded first."""
     heartbeat_s: float = Field(default=1.0, gt=0)
     grace_s: float = Field(default=15.0, gt=0)
     """Seconds between asking an attempt to stop and ending its process group."""
+    stall_s: float = Field(default=900.0, gt=0)
+    """An attempt whose step counter stands still for so long is ended and tried again."""
+    queue_patience_s: float = Field(default=60.0, ge=0)
+    """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
+    fair_share_half_life_s: float = Field(default=3600.0, gt=0)
+    """What a project used of the cluster so long ago counts half where its turn is decided."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
+    max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
+    """Of what an attempt prints more than this, the newest is kept."""
+    checkpoints_keep_every: int = Field(default=1, ge=0)
+    """Beside its best and its last, every so many of a job's checkpoints are kept; 0: no others."""
+    keep_logs_days: float = Field(default=30, ge=0)
+    """Days after a job's end; 0: for ever."""
+    keep_events_days: float = Field(default=0, ge=0)
+    keep_metrics_days: float = Field(default=0, ge=0)
+    gc_every_s: float = Field(default=3600.0, gt=0)
+    """Between two looks for what is to be kept no more."""
+    gc_grace_s: float = Field(default=86_400.0, ge=0)
+    """A file that nothing names is removed after so long: longer than any upload or download takes."""
     learner_idle_s: float = Field(default=600.0, gt=0)
     """A family's meta-learner with nothing to do for this long is ended; it comes back from the database."""
     max_axis: int = Field(default=512, ge=1)
@@ -73,14 +111,37 @@ class Settings(BaseSettings):
     warm_runner: bool = True
     """Keep one runner imported and connected for the next job."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        folder = os.environ.get("WARPADAM_SECRETS_DIR")
+        if not folder:
+            return init_settings, env_settings
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, secrets_dir=folder)
+
     @field_validator("data_roots", mode="before")
     @classmethod
     def _split_roots(cls, value: object) -> object:
         if isinstance(value, str):
-            import os
-
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
+
+    def without_secrets(self) -> "Settings":
+        """For a process that finds them in a `secrets_dir` of its own (`with_secrets`); without that, unchanged."""
+        return self if self.secrets_dir is None else self.model_copy(update=dict.fromkeys(SECRETS, ""))
+
+    def with_secrets(self) -> "Settings":
+        """The same with what is in `secrets_dir`, on this machine."""
+        if self.secrets_dir is None:
+            return self
+        files = {name: self.secrets_dir / f"warpadam_{name}" for name in SECRETS}
+        return self.model_copy(update={name: file.read_text().strip() for name, file in files.items()})
 
     @property
     def is_loopback(self) -> bool:

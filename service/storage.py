@@ -2,11 +2,12 @@
 
 Invariants: a file's path, `<kind>/<first two>/<sha256>`, says what is in it; it is written aside and moved, so a path
 that exists is whole; on a local disk it is durable (fsync of file and folder) before its path is returned. Paths are
-relative to the root, so a storage can move. Equal content is stored once per kind.
+relative to the root, so a storage can move. Equal content is stored once per kind, and as old as when it was last put.
 """
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
@@ -14,6 +15,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -36,6 +38,11 @@ class Stored:
     path: str
     sha256: str
     size: int
+
+
+def is_path(path: str) -> bool:
+    """Whether a file of a storage could have this path."""
+    return _PATH.fullmatch(path) is not None
 
 
 class CorruptFile(OSError):
@@ -94,13 +101,82 @@ class Storage:
         """Bytes of a stored file. Raises FileNotFoundError."""
         return int(self._fs.size(self._full(path)))
 
+    def files(self) -> list[tuple[str, int]]:
+        """Path and size of every file that is there now, in order of path."""
+        self._fs.invalidate_cache()
+        try:
+            found: dict[str, dict[str, Any]] = self._fs.find(self._root, detail=True)
+        except FileNotFoundError:
+            return []
+        beside = {name.removeprefix(f"{self._root}/"): int(info["size"]) for name, info in found.items()}
+        return sorted((path, size) for path, size in beside.items() if is_path(path))
+
+    def paths(self, kind: str) -> Iterator[str]:
+        """All files of a kind."""
+        root = f"{self._root}/{kind}"
+        for prefix in range(256):
+            folder = f"{root}/{prefix:02x}"
+            self._fs.invalidate_cache()
+            try:
+                found = self._fs.find(folder)
+            except FileNotFoundError:
+                continue
+            for full in found:
+                path = f"{kind}/{prefix:02x}/{str(full).rsplit('/', 1)[-1]}"
+                if _PATH.fullmatch(path):
+                    yield path
+
+    def is_older(self, path: str, before: datetime) -> bool:
+        """Whether a file is there, and was last put before that time."""
+        return self._is_older(self._full(path), before)
+
+    def delete_older(self, path: str, before: datetime) -> bool:
+        """Removes a file that was last put before that time; whether it did."""
+        with self._alone():
+            if not self.is_older(path, before):
+                return False
+            self.delete(path)
+            return True
+
+    def remove_aside(self, before: datetime) -> int:
+        """Removes what was written aside before that time by processes that never moved it; how many files."""
+        try:
+            found = [str(path) for path in self._fs.ls(f"{self._root}/aside", detail=False)]
+        except FileNotFoundError:
+            return 0
+        old = [path for path in found if self._is_older(path, before)]
+        for path in old:
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.rm_file(path)
+        return len(old)
+
+    def _is_older(self, full: str, before: datetime) -> bool:
+        try:
+            put: datetime = self._fs.modified(full)
+        except FileNotFoundError:
+            return False
+        return (put if put.tzinfo else put.replace(tzinfo=UTC)) < before
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """On a local disk: nobody else here decides about a file that is there already. Others have only the grace."""
+        if not self._local:
+            yield
+            return
+        folder = os.open(self._root, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
     def delete(self, path: str) -> None:
         """Removes a file; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
             self._fs.rm_file(self._full(path))
 
     def _full(self, path: str) -> str:
-        if not _PATH.fullmatch(path):
+        if not is_path(path):
             raise ValueError(f"{path!r} is not a path of the storage")
         return f"{self._root}/{path}"
 
@@ -128,7 +204,7 @@ class Storage:
 
     def _move(self, aside: str, stored: Stored) -> None:
         target = self._full(stored.path)
-        if self._is_there(target, stored.size):
+        if self._local and self._put_again(target, stored.size):
             self._fs.rm_file(aside)
         elif self._local:
             folder = Path(target).parent
@@ -139,11 +215,16 @@ class Storage:
             self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             self._fs.mv(aside, target)
 
-    def _is_there(self, target: str, size: int) -> bool:
-        try:
-            return int(self._fs.size(target)) == size
-        except FileNotFoundError:
-            return False
+    def _put_again(self, target: str, size: int) -> bool:
+        """Whether the file is there; if so, it counts as put now, so that nobody removes it as old."""
+        with self._alone():
+            try:
+                if Path(target).stat().st_size != size:
+                    return False
+                os.utime(target)
+            except FileNotFoundError:
+                return False
+            return True
 
 
 def _sync_folders(folder: Path, root: Path) -> None:

@@ -1,6 +1,7 @@
 """docker-compose.yml: it parses, asks for its secrets, and keeps everything but the API inside."""
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import yaml
 
 Service = dict[str, Any]  # YAML: what a service holds is compose's business
 
-ONE_SHOT = {"migrate"}
+ONE_SHOT = {"migrate", "objects-volume"}
+RAY = {"dispatcher", "ray-head", "ray-worker", "ray-worker-gpu"}
+PASSWORDS = {"warpadam_database_url", "aws_credentials", "postgres_password", "objects_secret_key"}
 ROOT_USERS = {"", "root", "0"}
 
 
@@ -20,7 +23,7 @@ def services(root: Path) -> dict[str, Service]:
 
 
 def test_every_part_of_the_house_is_there(services: dict[str, Service]) -> None:
-    assert set(services) == {"postgres", "migrate", "api", "dispatcher", "ray-head", "ray-worker", "ray-worker-gpu"}
+    assert set(services) == {"postgres", "objects", "api", *RAY, *ONE_SHOT}
 
 
 def test_every_service_has_a_health_check_or_runs_once(services: dict[str, Service]) -> None:
@@ -47,26 +50,47 @@ def test_only_the_api_is_published_and_only_on_loopback(services: dict[str, Serv
     assert all("network_mode" not in service for service in services.values())
 
 
-def test_secrets_are_demanded_and_never_defaulted(root: Path) -> None:
+def test_secrets_are_files_that_are_demanded_and_never_defaulted(root: Path, tmp_path: Path) -> None:
     text = (root / "docker-compose.yml").read_text()
-    for secret in ("POSTGRES_PASSWORD", "RAY_AUTH_TOKEN"):
-        uses = re.findall(r"\$\{" + secret + r"([^}]*)\}", text)
-        assert uses
-        assert all(use.startswith(":?") for use in uses), f"{secret} must be an error where it is not set"
+    secrets: dict[str, dict[str, str]] = yaml.safe_load(text)["secrets"]
+    assert all(re.fullmatch(r"\$\{WARPADAM_SECRETS:\?[^}]+\}/" + name, each["file"]) for name, each in secrets.items())
+    assert not re.search(r"\$\{[A-Z_]*(PASSWORD|TOKEN|KEY)", text)
+    for _ in range(2):
+        subprocess.run([root / "docker/make-secrets", tmp_path / "made"], check=True, capture_output=True)
+        made = {path.name: path.read_text() for path in (tmp_path / "made").iterdir()}
+        assert set(made) == set(secrets)
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
+    assert len({value for name, value in made.items() if name != "aws_credentials"}) == 4
+    assert made["postgres_password"] in made["warpadam_database_url"]
+    assert made["objects_secret_key"] in made["aws_credentials"]
+
+
+def test_every_secret_that_is_used_is_there(services: dict[str, Service], root: Path) -> None:
+    known = yaml.safe_load((root / "docker-compose.yml").read_text())["secrets"]
+    assert {name for service in services.values() for name in service.get("secrets", ())} == set(known)
 
 
 def test_every_ray_process_wants_the_token(services: dict[str, Service]) -> None:
-    for name in ("dispatcher", "ray-head", "ray-worker", "ray-worker-gpu"):
+    for name in RAY:
         assert services[name]["environment"]["RAY_AUTH_MODE"] == "token", name
+        assert "ray_auth_token" in services[name]["secrets"], name
 
 
 def test_workers_hold_no_way_to_the_database(services: dict[str, Service]) -> None:
-    for name in ("ray-head", "ray-worker", "ray-worker-gpu"):
-        assert not [key for key in services[name]["environment"] if key.startswith(("WARPADAM_", "POSTGRES_"))], name
+    for name in ("ray-worker", "ray-worker-gpu"):
+        assert not PASSWORDS & set(services[name]["secrets"]), name
+        assert not [key for key in services[name]["environment"] if key.startswith(("WARPADAM_", "POSTGRES_", "AWS_"))]
+        assert "volumes" not in services[name]
+    assert "--num-cpus=0" in services["ray-head"]["command"]  # it holds them, so nothing trains there
+
+
+def test_root_file_systems_cannot_be_written(services: dict[str, Service]) -> None:
+    assert all(service["read_only"] and service["cap_drop"] == ["ALL"] for service in services.values())
 
 
 def test_images_are_pinned_and_gpus_are_asked_for(services: dict[str, Service], root: Path) -> None:
     assert re.fullmatch(r"postgres:\d+\.\d+-\w+", services["postgres"]["image"])
+    assert re.fullmatch(r"versity/versitygw:v\d+\.\d+\.\d+", services["objects"]["image"])
     assert re.search(r"^ARG PYTHON_IMAGE=python:3\.11\.\d+-", (root / "docker/Dockerfile").read_text(), re.MULTILINE)
     with_profile = {name for name, service in services.items() if "profiles" in service}
     assert with_profile == {"ray-worker-gpu"}

@@ -72,7 +72,7 @@ def run_make(root: Path, *arguments: str) -> str:
 
 def test_make_lists_its_targets(root: Path) -> None:
     listed = {line.split()[1] for line in run_make(root).splitlines()}
-    assert listed == {"help", "demo", "serve", "test", "lint", "test-unit", "lock", "clean"}
+    assert listed == {"help", "demo", "serve", "test", "lint", "test-unit", "chaos", "bench-step", "lock", "clean"}
 
 
 def test_make_demo_and_test_set_up_first(root: Path) -> None:

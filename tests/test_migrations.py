@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, inspect, make_url, text
 
 from service.db.models import Base, Family
 from service.db.session import Database, upgrade
-from tests.service.kit import NOW
+from tests.service.kit import NOW, Bench
 
 
 def config(root: Path, url: str) -> Config:
@@ -45,6 +45,16 @@ def test_an_upgrade_of_the_newest_schema_changes_nothing(database: Database) -> 
         assert session.get_one(Family, family.id).created_at == NOW
 
 
+def test_jobs_of_an_older_version_find_their_lane(database: Database, root: Path) -> None:
+    bench = Bench(database)
+    jobs = [bench.submit(), bench.submit(resources={"workers": 2, "cpus_per_worker": 0.5}, queue_timeout_s=7)]
+    command.downgrade(config(root, database.url), "0001")
+    upgrade(database.url)
+    for job in jobs:
+        found = bench.job(job.id)
+        assert (found.lane, found.queue_timeout_s, found.queued_at) == (job.lane, job.queue_timeout_s, job.created_at)
+
+
 def test_two_upgrades_at_once(sqlite_url: str, tmp_path: Path) -> None:
     del sqlite_url
     at_once(f"sqlite:///{tmp_path / 'new.db'}")
@@ -72,8 +82,8 @@ def test_a_migration_that_fails_leaves_the_schema_as_it_was(database: Database, 
     versions = tmp_path / "versions"
     versions.mkdir()
     head = ScriptDirectory(str(root / "migrations")).get_current_head()
-    (versions / "broken.py").write_text(
-        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = 'broken', '{head}'\n"
+    (versions / "9999_broken.py").write_text(
+        f"from alembic import op\nimport sqlalchemy as sa\nrevision, down_revision = '9999', '{head}'\n"
         "def upgrade():\n    op.create_table('half', sa.Column('id', sa.Integer()))\n    raise RuntimeError('broken')\n"
     )
     broken = config(root, database.url)

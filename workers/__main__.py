@@ -8,23 +8,35 @@ import threading
 from functools import partial
 
 from service.db.session import Database
-from service.settings import Settings
+from service.settings import SECRETS, Settings
+from service.storage import Storage
 from workers.cluster import RayPool
 from workers.dispatcher import Dispatcher
+from workers.housekeeping import keep_house
 from workers.launchers import Launcher, ProcessLauncher
 from workers.meta.actor import end_learner, ensure_learner
 from workers.ray_jobs import RayJobsLauncher
 
 
+def public_variables() -> dict[str, str]:
+    """The settings in this process's environment that any worker may see."""
+    names = {f"WARPADAM_{name.upper()}" for name in Settings.model_fields.keys() - SECRETS}
+    return {name: os.environ[name] for name in sorted(names & os.environ.keys())}
+
+
 def launcher_of(settings: Settings) -> Launcher:
     """Raises ValueError where the settings name none, or not all that it needs."""
     if settings.launcher == "process":
-        return ProcessLauncher(settings.data_dir / "logs", warm=settings.warm_runner)
+        return ProcessLauncher(settings.data_dir / "logs", warm=settings.warm_runner, frozen_s=settings.lease_s)
     if settings.launcher == "ray-jobs":
         if not settings.ray_dashboard_url:
             raise ValueError("WARPADAM_LAUNCHER=ray-jobs needs WARPADAM_RAY_DASHBOARD_URL: where the Jobs API answers")
-        ours = {name: value for name, value in os.environ.items() if name.startswith("WARPADAM_")}
-        return RayJobsLauncher(settings.ray_dashboard_url, ours, settings.grace_s)
+        if settings.secrets_dir is None:
+            raise ValueError(
+                "WARPADAM_LAUNCHER=ray-jobs needs WARPADAM_SECRETS_DIR: a folder, here and on Ray's head, with "
+                "warpadam_database_url in it. What travels through Ray is read by every worker, so passwords do not."
+            )
+        return RayJobsLauncher(settings.ray_dashboard_url, public_variables(), settings.grace_s)
     raise ValueError(f"WARPADAM_LAUNCHER is {settings.launcher}: it must be process or ray-jobs")
 
 
@@ -47,9 +59,11 @@ def main() -> int:
 
     listen()
     database = Database(settings.database)
+    house = keep_house(database, Storage(settings.storage), settings, stop)
     pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
+    house.join(timeout=5)
     database.dispose()
     return 0
 

@@ -7,47 +7,51 @@ database once they are durable, in the order in which they were made.
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from sqlalchemy.orm import Session
 
 from service import attempts, clock
 from service.attempts import Failure, Fence
+from service.db.outages import patiently
 from service.events import Type
 from service.metrics import Point
-from service.storage import Stored
 from workers.failures import Cause
 from workers.loading import Memory
 from workers.mailbox import Note
+from workers.output import Output, Printed
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
+from workers.uploads import Files, Uploads
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-_EVENT_TYPES: dict[str, Type] = {"progress": "progress", "warning": "warning"}
+MOST_NOTES = 50_000
+"""So much is remembered while the database is away."""
 
-Upload = Future[tuple[Stored, Stored | None]]
+_EVENT_TYPES: dict[str, Type] = {"progress": "progress", "warning": "warning"}
 
 
 class Book:
     """The records of one attempt. Used by one thread at a time."""
 
-    def __init__(self, memory: Memory, fence: Fence) -> None:
-        self._memory, self._fence = memory, fence
+    def __init__(self, memory: Memory, fence: Fence, output: Output | None = None) -> None:
+        """`output`: what this process prints, where it can be read."""
+        self._memory, self._fence, self._output = memory, fence, output
         self._model: dict[str, Any] | None = None
         self._progress: Progress | None = None
         self._deadline: float | None = None
         self._notes: list[Note] = []
-        self._uploads: deque[tuple[Saved, Upload]] = deque()
-        self._uploader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="upload")
+        self._uploads = Uploads(self._store)
+        self._forgotten = 0
 
     def begin(self, plan: Plan, step: int) -> None:
         """The attempt trains from `step` on; its time limit counts from here."""
         self._model = dict(plan.model)
-        used = self._memory.database.write(lambda session: self._start(session, step))
+        used = self._patiently(lambda session: self._start(session, step))
         if plan.spec.timeout_s is not None:
             self._deadline = time.monotonic() + plan.spec.timeout_s - used
 
@@ -60,19 +64,40 @@ class Book:
         """What the loop told; the next beat that succeeds writes it."""
         for note in notes:
             if isinstance(note, Saved):
-                self._uploads.append((note, self._uploader.submit(self._store, note)))
+                self._uploads.add(note)
             elif isinstance(note, Progress):
                 self._progress = note
             else:
                 self._notes.append(note)
+        if len(self._notes) > MOST_NOTES:
+            self._forget()
+
+    def _forget(self) -> None:
+        """The database is away for long: the oldest metrics give way, and that is told."""
+        metrics = [note for note in self._notes if isinstance(note, Metric)]
+        gone = {id(note) for note in metrics[: len(self._notes) - MOST_NOTES // 2]}
+        self._notes = [note for note in self._notes if id(note) not in gone]
+        self._forgotten += len(gone)
 
     def beat(self) -> Stop | None:
         """Records what was taken, renews the lease, and reads what the user wants."""
-        stored = self._stored()
-        stop = self._memory.database.write(lambda session: self._write(session, self._notes, stored))
+        stored = self._uploads.durable()
+        self._notes += self._uploads.told()
+        if self._forgotten:
+            text = f"{self._forgotten} points of metrics were not kept, because the database was away"
+            self._notes, self._forgotten = [*self._notes, Event("warning", text, level="warning")], 0
+        printed = self._output.peek() if self._output else None
+
+        def work(session: Session) -> Stop | None:
+            stop = self._write(session, self._notes, stored)
+            self._keep(session, printed)
+            return stop
+
+        stop = self._memory.database.write(work)
+        if self._output and printed:
+            self._output.advance(printed)
         self._notes = []
-        for _ in stored:
-            self._uploads.popleft()
+        self._uploads.drop(len(stored))
         if stop is None and self._deadline is not None and time.monotonic() > self._deadline:
             return "timeout"
         return stop
@@ -82,39 +107,49 @@ class Book:
         """Whether everything that was taken is written."""
         return not (self._uploads or self._notes)
 
-    def settle(self) -> None:
-        """Waits until the uploads under way are done; the next beat publishes them. Raises what kept one from it."""
-        for _, upload in self._uploads:
-            upload.result()
+    def settle(self, seconds: float) -> None:
+        """Waits, so long at most, until the first upload has ended; the next beat publishes it, or begins it anew."""
+        self._uploads.settle(seconds)
+
+    @property
+    def step(self) -> int | None:
+        """The last step that the loop told of; None: it has not begun."""
+        return self._progress.step if self._progress else None
 
     def finish(self, ending: Outcome | Cause) -> None:
-        """The attempt's last word."""
-        self._memory.database.write(lambda session: self._finish(session, ending))
+        """The attempt's last word, and with it the last that it printed: a log is whole when its job has ended.
+
+        A database that is away is waited for: a trained job is not trained again for it.
+        """
+        printed = self._output.peek(last=True) if self._output else None
+
+        def work(session: Session) -> None:
+            self._keep(session, printed)
+            self._finish(session, ending)
+
+        self._patiently(work)
+
+    def _patiently(self, work: Callable[[Session], T]) -> T:
+        """A write that waits longer than others for a database that is away."""
+        patience_s = self._memory.settings.database_patience_s
+        return patiently(lambda: self._memory.database.write(work), patience_s)
+
+    def _keep(self, session: Session, printed: Printed | None) -> None:
+        if printed is not None:
+            most = self._memory.settings.max_log_bytes
+            attempts.add_log(session, self._fence, printed.start, printed.data, most=most)
 
     def close(self) -> None:
-        self._uploader.shutdown(cancel_futures=True)
+        self._uploads.close()
+        if self._output is not None:
+            self._output.close()
 
-    def _store(self, saved: Saved) -> tuple[Stored, Stored | None]:
+    def _store(self, saved: Saved) -> Files:
         storage = self._memory.storage
         state = storage.put("checkpoints", saved.state) if saved.state is not None else None
         return storage.put("checkpoints", saved.model), state
 
-    def _stored(self) -> list[tuple[Saved, Stored, Stored | None]]:
-        """Those at the head of the queue that are durable; an upload that failed is begun anew."""
-        done: list[tuple[Saved, Stored, Stored | None]] = []
-        for place, (saved, upload) in enumerate(self._uploads):
-            if not upload.done():
-                break
-            if (error := upload.exception()) is not None:
-                log.warning("the checkpoint of step %s was not stored, trying again: %s", saved.step, error)
-                self._uploads[place] = (saved, self._uploader.submit(self._store, saved))
-                break
-            done.append((saved, *upload.result()))
-        return done
-
-    def _write(
-        self, session: Session, notes: Sequence[Note], stored: Sequence[tuple[Saved, Stored, Stored | None]]
-    ) -> Stop | None:
+    def _write(self, session: Session, notes: Sequence[Note], stored: Sequence[tuple[Saved, Files]]) -> Stop | None:
         now, fence = clock.now(), self._fence
         progress = self._progress
         intent = attempts.heartbeat(
@@ -133,7 +168,7 @@ class Book:
                 attempts.add_warp(session, fence, note.step, note.version, note.source)
             elif isinstance(note, Event):
                 attempts.add_event(session, fence, _EVENT_TYPES[note.type], note.level, note.message, dict(note.data))
-        for saved, model, state in stored:
+        for saved, (model, state) in stored:
             attempts.publish_checkpoint(
                 session,
                 fence,

@@ -1,5 +1,6 @@
-"""`python -m workers.check`: proves for each family that its newest P is what its ledger says; a line per problem."""
+"""`python -m workers.check`: proves for each family that its newest P is what its ledger says; prints JSON."""
 
+import json
 import sys
 
 from sqlalchemy import select
@@ -11,22 +12,22 @@ from service.storage import Storage
 from workers.meta.ledger import verify_ledger
 
 
-def problems(database: Database, storage: Storage) -> list[str]:
-    """All problems of all families, each naming its family."""
+def check(database: Database, storage: Storage) -> dict[str, object]:
+    """How many families there are, and all their problems, each naming its family."""
     with database.read() as session:
         families = session.scalars(select(Family).order_by(Family.id)).all()
-    found = []
+    found: list[str] = []
     for family in families:
         with database.read() as session:
             verification = verify_ledger(session, storage, family.id)
         found += [f"family {family.name}: {problem}" for problem in verification.problems]
-    return found
+    return {"families": len(families), "problems": found}
 
 
 def main() -> None:
     settings = Settings()
     database = Database(settings.database)
-    sys.stdout.writelines(f"{problem}\n" for problem in problems(database, Storage(settings.storage)))
+    sys.stdout.write(json.dumps(check(database, Storage(settings.storage))) + "\n")
     database.dispose()
 
 

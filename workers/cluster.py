@@ -88,7 +88,8 @@ class RayPool:
                 self._look()
                 silent = failures = 0
             except Exception as error:  # whatever Ray raises here means one thing: there is no cluster to work with
-                silent += 1
+                # Who asks another head under the same address dies at a check of Ray's: a port that refuses is enough.
+                silent = _SILENT_LOOKS if isinstance(error, ConnectionError) else silent + 1
                 if not self._view.connected or silent >= _SILENT_LOOKS:
                     failures += 1
                     self._leave(error)
@@ -101,6 +102,8 @@ class RayPool:
         host, _, port = self._settings.ray_address.rpartition(":")
         try:
             socket.create_connection((host, int(port)), timeout=2).close()
+        except TimeoutError:
+            raise
         except OSError as error:
             raise ConnectionError(f"no answer from Ray at {self._settings.ray_address}: {error}") from error
 

@@ -3,8 +3,8 @@
 Invariants:
 - The database is the truth. What is held here (which programs run) can be lost: a new dispatcher reads it again, adopts
   attempts whose program lives, and lets the lease decide about the rest.
-- Admission happens at the claim, in its transaction, against what living attempts reserve; a job that does not fit now
-  stays where it is and blocks none behind it.
+- Admission happens at the claim, in its transaction, against what living attempts reserve (workers/line.py); a job that
+  does not fit now stays where it is and blocks none behind it.
 - An attempt is declared lost only through `attempts.release_lost`, whose fence makes a late writer harmless.
 - Nothing here calls Ray: the pool (workers/cluster.py) does, in a thread of its own.
 """
@@ -16,33 +16,39 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from service import attempts, clock, cluster, quotas
-from service.attempts import Claim, Failure, Fence
-from service.db import dispatch_queries, family_queries, job_queries, start_queries
+from service import attempts, clock, cluster, logs, queue, quotas
+from service.attempts import Claim, Failure, Fence, Living
+from service.db import family_queries, job_queries, start_queries
+from service.db.locks import Lock, take_turns
 from service.db.session import Database
 from service.limits import Limits
 from service.settings import Settings
-from service.spec import JobSpec, read_stored
+from service.spec import read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
-from workers.launchers import Launch, Launcher, LaunchError
-from workers.policies import LEASE_EXPIRED, Need, backoff, failure_of_exit, fits_now, may_warm
+from workers.launchers import Ended, Launch, Launcher, LaunchError
+from workers.leases import LeaseWatch, Obedience
+from workers.line import Line, need_of
+from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, may_warm
 
 log = logging.getLogger(__name__)
 
 SURVEY_S = 1.0
 """Between two snapshots of the cluster, and what goes with them."""
+OBEDIENCE_MARGIN_S = 5.0
+"""The runner ends a loop that does not hear by itself after the grace; one that does not even do that is ended here."""
 
 
 @dataclass
 class _Queue:
     """What was known when the queue was last tried in vain; None: it has to be tried."""
 
-    seen: tuple[int, str | None] | None = None
+    seen: int | None = None
     view: View | None = None
     at: float = 0.0
 
@@ -56,10 +62,20 @@ class Dispatcher:
     name: str = field(default_factory=lambda: socket.gethostname()[:64])
     _running: dict[str, Fence] = field(default_factory=dict, init=False)
     """By submission id: attempts whose program this launcher watches."""
+    _ended: list[Ended] = field(default_factory=list, init=False)
+    """Programs whose end is not in the database yet."""
     _queue: _Queue = field(default_factory=_Queue, init=False)
+    _line: Line = field(init=False)
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+    _leases: LeaseWatch = field(init=False)
+    _obedience: Obedience = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s)
+        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S)
+        self._line = Line(self.settings)
 
     @property
     def running(self) -> list[Fence]:
@@ -67,13 +83,13 @@ class Dispatcher:
         return list(self._running.values())
 
     def run(self, stop: threading.Event, listen: Callable[[], None] = lambda: None) -> None:
-        """Looks every `poll_s` until `stop`, then ends what has to end with it. Database trouble is waited out.
+        """Looks every `poll_s` until `stop`, then ends what has to end with it. Trouble is waited out, whatever it is:
+        attempts go on meanwhile.
 
         `listen` is called at each look: joining Ray takes SIGTERM away, in whatever thread, and only the main thread
         can take it back.
         """
         failures = 0
-        self._adopt_when_possible(stop)
         while not stop.is_set():
             listen()
             try:
@@ -81,34 +97,36 @@ class Dispatcher:
                 failures = 0
             except DBAPIError as error:
                 failures += 1
+                self._leases.forget()  # nobody could renew one
                 log.warning("the database does not work (try %d): %s", failures, error.orig)
+            except Exception:
+                failures += 1
+                log.exception("this look was not finished (try %d)", failures)
             stop.wait(self.settings.poll_s if not failures else backoff(failures, 0.5, 10.0))
         self.close()
 
-    def _adopt_when_possible(self, stop: threading.Event) -> None:
-        failures = 0
-        while not stop.is_set():
-            try:
-                return self.adopt()
-            except DBAPIError as error:
-                failures += 1
-                log.warning("the database does not work (try %d): %s", failures, error.orig)
-                stop.wait(backoff(failures, 0.5, 10.0))
-        return None
-
     def adopt(self) -> None:
-        """Takes over the attempts of an earlier dispatcher: those whose program is gone are lost, the others go on."""
+        """Takes over the attempts that nobody here watches: those whose program is gone are lost, the others go on.
+
+        On start these are an earlier dispatcher's; later, those that another one left, or could not register.
+        """
         with self.database.read() as session:
             found = [live for live in attempts.live(session) if live.launcher == self.launcher.name]
         for live in found:
-            if self.launcher.adopt(_launch(live.fence), live.pid):
+            if live.submission_id in self._running:
+                continue
+            became = self.launcher.adopt(_launch(live.fence))
+            if became == "watched":
                 self._running[live.submission_id] = live.fence
                 log.info("found attempt %s running", live.submission_id)
-            else:
+            elif became == "gone":
                 self._release(live.fence, failure_of_exit(None, stopping=False))
+        self.launcher.sweep({live.submission_id for live in found})
 
     def step(self) -> None:
-        """One look at everything."""
+        """One look at everything; the first begins with what an earlier dispatcher left."""
+        if not self._surveyed:
+            self.adopt()
         self._collect()
         self._reconcile()
         while (claim := self._claim()) is not None:
@@ -118,59 +136,63 @@ class Dispatcher:
         self.launcher.tend(connected=self.pool.view().connected, may_start=self._may_warm)
 
     def _collect(self) -> None:
-        """Programs that have ended: what they did not say themselves is said here."""
-        for ended in self.launcher.ended():
-            fence = self._running.pop(ended.submission_id, None)
-            self._queue.seen = None
+        """Programs that have ended: what they did not say themselves is said here, and again where that failed."""
+        self._ended += self.launcher.ended()
+        while self._ended:
+            ended = self._ended[0]
+            fence = self._running.get(ended.submission_id)
             if fence is not None and ended.certain:
                 self._release(fence, failure_of_exit(ended.code, stopping=False))
+            self._running.pop(ended.submission_id, None)
+            self._queue.seen = None
+            del self._ended[0]
 
     def _reconcile(self) -> None:
-        """Intents of jobs that no attempt could obey; attempts whose lease has run out."""
+        """Intents of jobs that no attempt could obey, or that theirs does not; attempts without a sign of life."""
         now = clock.now()
         with self.database.read() as session:
             idle = job_queries.idle_with_intent(session)
-            expired = job_queries.expired(session, now)
+            living = attempts.living(session)
         if idle:
             self.database.write(lambda session: attempts.obey_intents(session, now))
-        for job in expired:
-            self._expire(Fence(job.id, job.attempt, job.token))
+        for lost in self._leases.lost(living, now):
+            self._expire(lost)
+        for deaf in self._obedience.overdue(living):
+            log.warning("attempt %s does not stop: it is ended", _launch(deaf.fence).submission_id)
+            self._end(deaf.fence)
+            self._release(deaf.fence, NOT_STOPPED)
 
-    def _expire(self, fence: Fence) -> None:
+    def _expire(self, lost: Living) -> None:
         """Released first, under the condition that no heartbeat came in between, and only then killed."""
-        state = self._release(fence, LEASE_EXPIRED, if_expired=True)
+        state = self._release(lost.fence, LEASE_EXPIRED, unless_renewed=lost.lease_until)
         if not state.has_attempt:
-            log.warning("attempt %s has lost its lease", _launch(fence).submission_id)
-            self._running.pop(_launch(fence).submission_id, None)
-            self.launcher.stop(_launch(fence).submission_id, grace_s=0.0)
+            log.warning("attempt %s has lost its lease", _launch(lost.fence).submission_id)
+            self._end(lost.fence)
+
+    def _end(self, fence: Fence) -> None:
+        submission_id = _launch(fence).submission_id
+        self._running.pop(submission_id, None)
+        self.launcher.stop(submission_id, grace_s=0.0)
 
     def _claim(self) -> Claim | None:
         view = self.pool.view()
         if not view.connected:
             return None
-        now = clock.now()
         with self.database.read() as session:
-            waiting = dispatch_queries.waiting(session, now)
-        tried = self._queue.seen == waiting and self._queue.view == view
-        if waiting[0] == 0 or (tried and time.monotonic() - self._queue.at < SURVEY_S):
+            change = queue.newest_change(session)
+        tried = self._queue.seen == change and self._queue.view == view
+        if change is None or (tried and time.monotonic() - self._queue.at < SURVEY_S):
             return None
         claim = self.database.write(lambda session: self._admit(session, view))
         if claim is None:
-            self._queue = _Queue(waiting, view, time.monotonic())
+            self._queue = _Queue(change, view, time.monotonic())
         return claim
 
     def _admit(self, session: Session, view: View) -> Claim | None:
-        """In one transaction: what is reserved, and the claim of the first job that fits beside it."""
-        reserved = [Need.of(read_stored(job.spec).resources) for job in job_queries.with_attempt(session)]
-        now = clock.now()
-        return attempts.claim_next(
-            session,
-            now=now,
-            lease_s=self.settings.lease_s,
-            launcher=self.launcher.name,
-            fits=lambda spec: fits_now(Need.of(spec.resources), view.nodes, reserved),
-            may_start=quotas.admission(session, Limits.of(self.settings), now),
-        )
+        """In one transaction, one dispatcher after the other: what is reserved, and the claim of who fits beside it."""
+        take_turns(session, Lock.ADMISSION)
+        may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
+        return self._line.claim(session, view, self.launcher.name, may_start)
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)
@@ -189,42 +211,41 @@ class Dispatcher:
         self._want_learners()
 
     def _survey(self) -> None:
-        """What is looked at less often: the snapshot, meta-learners, jobs that can never start."""
+        """What is looked at less often: programs without a watch, the snapshot, meta-learners, hopeless jobs."""
         self._surveyed = time.monotonic()
+        self.adopt()
         view = self.pool.view()
         self._want_learners()
         with self.database.read() as session:
-            jobs = job_queries.with_attempt(session)
-        self._may_warm = may_warm((job.progress_step for job in jobs), time.monotonic() - self._launched)
-        reserved = [Need.of(read_stored(job.spec).resources) for job in jobs]
-        snapshot = snapshot_of(view, reserved)
+            holders = queue.holders(session)
+        self._may_warm = may_warm((each.progress_step for each in holders), time.monotonic() - self._launched)
+        snapshot = snapshot_of(view, [need_of(each) for each in holders])
+        data = snapshot.model_dump(mode="json") | {"waiting": self._line.told()}
 
-        def fits_ever(spec: JobSpec) -> bool:
-            return snapshot.shortage(spec.resources) is None
+        def write(session: Session) -> None:
+            cluster.write_snapshot(session, self.name, data, clock.now())
+            if view.connected:
+                self._line.look(session, view, snapshot)
 
-        self.database.write(
-            lambda session: cluster.write_snapshot(session, self.name, snapshot.model_dump(mode="json"), clock.now())
-        )
-        if view.connected:
-            with self.database.read() as session:
-                waits = bool(job_queries.queued(session))
-            if waits:
-                self.database.write(lambda session: attempts.fail_unschedulable(session, clock.now(), fits_ever))
+        self.database.write(write)
 
     def _want_learners(self) -> None:
         """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""
         with self.database.read() as session:
-            jobs, guarded = job_queries.with_attempt(session), family_queries.guarded(session)
+            holders, guarded = queue.holders(session), family_queries.guarded(session)
             waiting = start_queries.families_waiting(session)
-        wanted = (job.family_id for job in jobs if job.family_id in guarded or read_stored(job.spec).contributes)
+        wanted = (each.family_id for each in holders if each.family_id in guarded or read_stored(each.spec).contributes)
         self.pool.want_learners(frozenset((*wanted, *waiting)))
 
-    def _release(self, fence: Fence, failure: Failure, *, if_expired: bool = False) -> JobState:
+    def _release(self, fence: Fence, failure: Failure, *, unless_renewed: datetime | None = None) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""
-        now = clock.now()
-        state = self.database.write(
-            lambda session: attempts.release_lost(session, fence, now=now, failure=failure, if_expired=if_expired)
-        )
+        now, folder, most = clock.now(), self.settings.data_dir / "logs", self.settings.max_log_bytes
+
+        def work(session: Session) -> JobState:
+            logs.keep_rest(session, folder, fence.job_id, fence.attempt, most=most)
+            return attempts.release_lost(session, fence, now=now, failure=failure, unless_renewed=unless_renewed)
+
+        state = self.database.write(work)
         self._queue.seen = None
         return state
 

@@ -1,14 +1,25 @@
 """The loop's side of the family's meta-learner: contributions out, newer P in. Only `flush` and `finalize` wait."""
 
 import logging
+import math
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from service.errors import Unavailable
+from service.learning import RefusedError
+from workers.policies import backoff
+from workers.reporting import Stop
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_LOOK_S = 0.02
+_FIRST_WAIT_S, _LAST_WAIT_S = 0.1, 10.0
 
 
 @dataclass(frozen=True)
@@ -83,31 +94,67 @@ class Client(Protocol):
     def finalize(self, job_id: str, *, token: int) -> int | None: ...
 
 
+class Interrupted(Exception):
+    """The attempt is to stop, and what it waited for did not come in time."""
+
+    def __init__(self, reason: Stop) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long the loop's end may wait for the meta-learner, and what it listens to meanwhile."""
+
+    stop: Callable[[], Stop | None] = lambda: None
+    warn: Callable[[str], None] = log.warning
+    patience_s: float = 600.0
+    """Without an answer for so long the attempt fails; another one goes on from its last checkpoint."""
+    farewell_s: float = 5.0
+    """What a pause or the machine's end leaves for a last answer; a cancel leaves nothing."""
+    warn_after_s: float = 15.0
+
+
 class LearnerExchange:
     """One exchange in flight, in a thread of its own: no step waits, even where the meta-learner is not there yet.
 
-    What is not answered is sent again; a refusal is final: after it the job contributes no more, and trains on.
+    What is not answered, or fails there for whatever reason, is sent again: a contribution counts once, however often
+    it arrives. A refusal is final: after it the job contributes no more, and trains on.
     """
 
-    def __init__(self, client: Client, job: str, token: int, *, follow: str | None, version: int | None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        job: str,
+        token: int,
+        *,
+        follow: str | None,
+        version: int | None,
+        waiting: Waiting | None = None,
+    ) -> None:
         self._client, self._job, self._token, self._follow = client, job, token, follow
         self._version = version
+        self._waiting = waiting or Waiting()
         self._sent: bytes | None = None
         self._answer: Future[Reply] | None = None
+        self._failures, self._again_at = 0, 0.0
         self._new: NewWarp | None = None
         self._refused = False
+        self._given_up: Stop | None = None
 
     def ready(self) -> bool:
-        if self._answer is not None and self._answer.done():
+        if self._answer is not None and self._answer.done() and time.monotonic() >= self._again_at:
             try:
                 self._take(self._answer)
-            except Unavailable as error:
-                log.warning("the meta-learner did not answer, sending again: %s", error)
-                self._begin()
+            except Exception as error:  # not there, or its database or storage are not: the answer may come yet
+                self._send_later(self._answer, error)
         return self._answer is None
 
     def send(self, contribution: bytes | None) -> None:
+        if self._given_up is not None:
+            return
         self._sent = None if self._refused else contribution
+        self._failures, self._again_at = 0, 0.0
         self._begin()
 
     def newest(self) -> NewWarp | None:
@@ -116,31 +163,56 @@ class LearnerExchange:
         return new
 
     def flush(self) -> None:
-        """Raises Unavailable where the meta-learner gave no answer."""
-        if self._answer is not None:
-            self._take(self._answer)
+        """Raises Unavailable where the meta-learner gave no answer; gives up where the attempt is to stop."""
+        if self._given_up is None:
+            self._given_up = self._wait(self.ready)
 
     def finalize(self) -> int | None:
-        return self._client.finalize(self._job, token=self._token)
+        """Raises Interrupted where the attempt is to stop before that, Unavailable where it took too long."""
+        if self._given_up is not None:
+            raise Interrupted(self._given_up)
+        calls = _Calls(lambda: self._client.finalize(self._job, token=self._token))
+        reason = self._wait(calls.answered)
+        if reason is not None:
+            raise Interrupted(reason)
+        return calls.value
+
+    def _wait(self, done: Callable[[], bool]) -> Stop | None:
+        """Until `done`, or the reason why that is waited for no longer."""
+        began = time.monotonic()
+        warned, asked_at = False, math.inf
+        while not done():
+            now = time.monotonic()
+            if (reason := self._waiting.stop()) is not None:
+                asked_at = min(asked_at, now)
+                patient = reason in ("pause", "preempt")
+                if now - asked_at >= (self._waiting.farewell_s if patient else 0.0):
+                    return reason
+            if now - began >= self._waiting.patience_s:
+                raise Unavailable(f"the meta-learner has not answered for {self._waiting.patience_s:g} s")
+            if not warned and now - began >= self._waiting.warn_after_s:
+                warned = True
+                self._waiting.warn("The family's meta-learner does not answer yet: waiting for it.")
+            time.sleep(_LOOK_S)
+        return None
+
+    def _send_later(self, answer: "Future[Reply]", error: Exception) -> None:
+        if self._again_at == 0.0:
+            self._failures += 1
+            wait = backoff(self._failures, _FIRST_WAIT_S, _LAST_WAIT_S)
+            log.warning("the meta-learner gave no answer, sending again in %.1f s: %s", wait, error)
+            self._again_at = time.monotonic() + wait
+            return
+        self._again_at = 0.0
+        self._begin()
 
     def _begin(self) -> None:
-        self._answer = Future()
-        thread = threading.Thread(target=self._exchange, args=(self._answer, self._sent), daemon=True)
-        thread.start()
-
-    def _exchange(self, answer: "Future[Reply]", contribution: bytes | None) -> None:
-        try:
-            answer.set_result(
-                self._client.exchange(
-                    contribution,
-                    token=self._token,
-                    job_id=self._job,
-                    follow=self._follow,
-                    have_version=self._version,
-                )
+        contribution = self._sent
+        self._answer = _in_background(
+            lambda: self._client.exchange(
+                contribution, token=self._token, job_id=self._job, follow=self._follow, have_version=self._version
             )
-        except Exception as error:  # whatever it is, the loop's thread is the one to judge it
-            answer.set_exception(error)
+        )
 
     def _take(self, answer: "Future[Reply]") -> None:
         reply = answer.result()
@@ -151,3 +223,47 @@ class LearnerExchange:
         if reply.version is not None and reply.warp is not None:
             self._version = reply.version
             self._new = NewWarp(reply.version, reply.warp)
+
+
+class _Calls(Generic[T]):
+    """One call, made again with a wait between until it returns; a refusal is raised."""
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._failures, self._again_at = 0, 0.0
+        self._future = _in_background(call)
+
+    def answered(self) -> bool:
+        if not self._future.done():
+            return False
+        error = self._future.exception()
+        if error is None:
+            return True
+        if isinstance(error, RefusedError):
+            raise error
+        if self._again_at == 0.0:
+            self._failures += 1
+            log.warning("no version yet, asking again: %s", error)
+            self._again_at = time.monotonic() + backoff(self._failures, _FIRST_WAIT_S, _LAST_WAIT_S)
+        elif time.monotonic() >= self._again_at:
+            self._again_at = 0.0
+            self._future = _in_background(self._call)
+        return False
+
+    @property
+    def value(self) -> T:
+        return self._future.result()
+
+
+def _in_background(call: Callable[[], T]) -> "Future[T]":
+    """In a daemon thread: one that waits for a Ray that is gone holds up nobody's end."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except Exception as error:  # whatever it is, the loop's thread is the one to judge it
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future

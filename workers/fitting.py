@@ -14,8 +14,9 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from service.settings import Settings
 from service.spec import JobSpec
-from workers.exchange import Exchange, LearnerExchange, NullExchange
+from workers.exchange import Exchange, Interrupted, LearnerExchange, NullExchange, Waiting
 from workers.failures import Cause, WorkersLostError, classify
 from workers.group import Group
 from workers.mailbox import (
@@ -32,7 +33,8 @@ from workers.mailbox import (
 from workers.meta.client import LearnerClient
 from workers.plan import Plan
 from workers.preparing import make_deterministic
-from workers.reporting import NullReporter, Reporter
+from workers.ray_connection import Connection, KeptJoined
+from workers.reporting import Event, NullReporter, Outcome, Reporter
 from workers.train import train
 
 TRAIN_VARIABLES = {
@@ -41,6 +43,11 @@ TRAIN_VARIABLES = {
 }
 """What Train reads from the environment; what is set there already stays."""
 
+COLLECTIVE_S = 300
+"""A worker that waits for the others for so long gives up: half an hour is the default."""
+GROUP_PATIENCE_S = 240.0
+"""The leader waits for the meta-learner while the others wait for it, so for less than that."""
+
 
 class Fit(Protocol):
     """One way to run a plan. `run` returns or raises when the workers have ended; what they told is in `source`."""
@@ -48,30 +55,52 @@ class Fit(Protocol):
     @property
     def source(self) -> Source: ...
 
+    @property
+    def leaves_no_trace(self) -> bool: ...
+
     def run(self) -> None: ...
 
 
-def fit_for(plan: Plan, namespace: str, folder: Path) -> Fit:
+def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
     """Whichever way suits the job; `folder` is where Train may keep its own files."""
+    if trains_here(plan):
+        return InProcess(plan, settings)
+    return OnCluster(plan, settings.ray_namespace, folder)
+
+
+def trains_here(plan: Plan) -> bool:
+    """Whether one worker without a GPU does it, which needs no cluster."""
     resources = plan.spec.resources
-    if resources.min_workers == 1 and resources.gpus_per_worker == 0:
-        return InProcess(plan, namespace)
-    return OnCluster(plan, namespace, folder)
+    return resources.min_workers == 1 and resources.gpus_per_worker == 0
 
 
 class InProcess:
-    """One worker, here."""
+    """One worker, here. It trains on where Ray's head dies, and joins the next one to go on contributing."""
 
-    def __init__(self, plan: Plan, namespace: str) -> None:
-        self._plan, self._namespace, self._inbox = plan, namespace, Inbox()
+    def __init__(self, plan: Plan, settings: Settings) -> None:
+        self._plan, self._settings, self._inbox = plan, settings, Inbox()
+        self.leaves_no_trace = False
+        """Whether this process is as it was before, once `run` has returned."""
 
     @property
     def source(self) -> Source:
         return self._inbox
 
     def run(self) -> None:
+        if not speaks(self._plan):
+            self._train(NullExchange())
+            self.leaves_no_trace = True
+            return
+        connection = KeptJoined(self._settings)
+        try:
+            namespace = self._settings.ray_namespace
+            self._train(exchange_for(self._plan, namespace, self._inbox, connection))
+        finally:
+            self.leaves_no_trace = connection.close()
+
+    def _train(self, exchange: Exchange) -> None:
         def loop() -> None:
-            work(self._plan, Group(), self._inbox, exchange_for(self._plan, self._namespace))
+            work(self._plan, Group(), self._inbox, exchange)
 
         logging.getLogger("ray.train").setLevel(logging.WARNING)  # it announces at each start that this is no cluster
         TorchTrainer(loop, scaling_config=ScalingConfig(num_workers=0)).fit()
@@ -79,6 +108,8 @@ class InProcess:
 
 class OnCluster:
     """Workers on Ray, each with its CPUs or GPUs; gloo between CPUs, NCCL between GPUs."""
+
+    leaves_no_trace = False
 
     def __init__(self, plan: Plan, namespace: str, folder: Path) -> None:
         self._plan, self._namespace, self._folder = plan, namespace, folder
@@ -98,7 +129,9 @@ class OnCluster:
                 storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=0),
             ),
-            torch_config=TorchConfig(backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo"),
+            torch_config=TorchConfig(
+                backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo", timeout_s=COLLECTIVE_S
+            ),
         )
         for name, value in TRAIN_VARIABLES.items():
             os.environ.setdefault(name, value)
@@ -127,7 +160,7 @@ def _worker(config: dict[str, Any]) -> None:
     try:
         plan = read_plan(mailbox)
         group = Group(context.get_world_rank(), context.get_world_size(), _device(plan.spec))
-        exchange = exchange_for(plan, config["namespace"]) if group.leads else NullExchange()
+        exchange = exchange_for(plan, config["namespace"], reporter) if group.leads else NullExchange()
         work(plan, group, reporter, exchange)
     except Exception as error:
         reporter.post(Failed(context.get_world_rank(), classify(error)))
@@ -149,19 +182,34 @@ def work(plan: Plan, group: Group, reporter: "Inbox | MailboxReporter", exchange
     """Trains, and posts how it ended. The leader tells; the others have nobody to tell."""
     make_deterministic(group.device, int(plan.spec.resources.cpus_per_worker))
     listener: Reporter = reporter if group.leads else NullReporter()
-    outcome = train(plan, group, listener, exchange)
+    try:
+        outcome = train(plan, group, listener, exchange)
+    except Interrupted as interrupted:  # at the very end, where it waited for its version of P
+        outcome = Outcome(plan.steps, 0.0, stopped=interrupted.reason)
     if group.leads:
         reporter.post(Ended(outcome))
 
 
-def exchange_for(plan: Plan, namespace: str) -> Exchange:
+def speaks(plan: Plan) -> bool:
+    """Whether the job has something to say to its family's meta-learner, or to ask."""
+    return plan.contributes or plan.spec.optimizer.follow
+
+
+def exchange_for(
+    plan: Plan, namespace: str, reporter: Reporter, connection: Connection | None = None
+) -> LearnerExchange | NullExchange:
     """The job's line to its family's meta-learner; a null one where it has nothing to say or to ask."""
-    options = plan.spec.optimizer
-    if not (plan.contributes or options.follow):
+    if not speaks(plan):
         return NullExchange()
+    options = plan.spec.optimizer
     follow = str(options.warp) if options.follow else None
-    client = LearnerClient(plan.family_id, namespace)
-    return LearnerExchange(client, plan.job, plan.token, follow=follow, version=plan.warp_version)
+    client = LearnerClient(plan.family_id, namespace, connection)
+    waiting = Waiting(
+        stop=reporter.stop,
+        warn=lambda text: reporter.post(Event("warning", text, level="warning")),
+        patience_s=Waiting.patience_s if trains_here(plan) else GROUP_PATIENCE_S,
+    )
+    return LearnerExchange(client, plan.job, plan.token, follow=follow, version=plan.warp_version, waiting=waiting)
 
 
 def forget_settings() -> None:

@@ -11,15 +11,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-import psutil
+from typing import Literal, Protocol
 
 from service.processes import end_group, members, signal_group
+from workers import scratch
+from workers.frost import Frost
+from workers.registry import Known, Registry
 from workers.spares import Spare, Spares
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,10 @@ class Ended:
     """Where it is hearsay, the lease decides whether the attempt is lost."""
 
 
+Adoption = Literal["watched", "gone", "unknown"]
+"""What became of an earlier dispatcher's program: `unknown` is another's, or nobody can say, and the lease decides."""
+
+
 class LaunchError(Exception):
     """The program could not be started; the attempt may be tried again."""
 
@@ -64,8 +69,8 @@ class Launcher(Protocol):
         """Starts the program; its pid where it has one on this machine. Raises LaunchError."""
         ...
 
-    def adopt(self, launch: Launch, pid: int | None) -> bool:
-        """Watches a program that an earlier dispatcher launched; False where it certainly runs no more."""
+    def adopt(self, launch: Launch) -> Adoption:
+        """Watches a program that an earlier dispatcher launched, if it is to be found here."""
         ...
 
     def ended(self) -> list[Ended]:
@@ -74,6 +79,10 @@ class Launcher(Protocol):
 
     def stop(self, submission_id: str, *, grace_s: float) -> None:
         """Ends a program and all it started, after at most `grace_s`; unknown ones have ended already."""
+        ...
+
+    def sweep(self, living: Set[str]) -> None:
+        """Ends programs that nobody watches and that are none of these, the submissions that own a job."""
         ...
 
     def tend(self, *, connected: bool, may_start: bool) -> None:
@@ -90,9 +99,10 @@ class _Program:
     """A runner in its own process group: a child, a spare at work, or a process that an earlier dispatcher started."""
 
     pid: int
-    command: Sequence[str]
     child: subprocess.Popen[bytes] | None = None
     spare: Spare | None = None
+    known: Known | None = None
+    """Of one that is no child."""
     code: int | None = None
     returned: bool = False
     """The attempt has ended, and the spare can take another."""
@@ -104,16 +114,7 @@ class _Program:
         if self.child is not None:
             self.code = self.child.poll()
             return self.code is None
-        return is_runner(self.pid, self.command)
-
-
-def is_runner(pid: int, command: Sequence[str]) -> bool:
-    """Whether a living process with this pid leads a group and runs `command`; a pid alone may have been used again."""
-    with suppress(psutil.Error, OSError):
-        process = psutil.Process(pid)
-        if process.status() != psutil.STATUS_ZOMBIE and os.getpgid(pid) == pid:
-            return process.cmdline()[1 : len(command)] == list(command[1:])
-    return False
+        return self.known is not None and self.known.lives()
 
 
 @dataclass
@@ -126,13 +127,19 @@ class ProcessLauncher:
     command: Sequence[str] = RUNNER
     environment: Mapping[str, str] | None = None
     warm: bool = True
+    frozen_s: float = 30.0
+    """A program that somebody stopped is ended after so long."""
     name: str = "process"
     outlives: bool = False
     _programs: dict[str, _Program] = field(default_factory=dict, init=False)
     _spares: Spares = field(init=False)
+    _registry: Registry = field(init=False)
+    _frost: Frost = field(init=False)
 
     def __post_init__(self) -> None:
+        self._registry = Registry(self.folder / "running")
         self._spares = Spares(self.folder, self._open_waiting)
+        self._frost = Frost(self.frozen_s)
 
     @property
     def idle_pids(self) -> list[int]:
@@ -145,18 +152,22 @@ class ProcessLauncher:
         log_file = self.folder / f"{launch.submission_id}.log"
         if self.warm:
             spare = self._spares.give(
-                {"job": launch.job_id, "attempt": launch.attempt, "token": launch.token, "log": str(log_file)}
+                {"job": launch.job_id, "attempt": launch.attempt, "token": launch.token, "log": str(log_file)},
+                lambda pid: self._registry.note(pid, launch.submission_id),
             )
-            program = _Program(spare.child.pid, self.command, spare.child, spare)
+            program = _Program(spare.child.pid, spare.child, spare)
         else:
             arguments = ["--job", launch.job_id, "--attempt", str(launch.attempt), "--token", str(launch.token)]
             child = self._open([*self.command, *arguments], log_file, waiting=False)
-            program = _Program(child.pid, self.command, child)
+            self._registry.note(child.pid, launch.submission_id)
+            program = _Program(child.pid, child)
         self._programs[launch.submission_id] = program
         return program.pid
 
     def _open_waiting(self, log_file: Path) -> subprocess.Popen[bytes]:
-        return self._open([*self.command, "--wait"], log_file, waiting=True)
+        child = self._open([*self.command, "--wait"], log_file, waiting=True)
+        self._registry.note(child.pid, None)
+        return child
 
     def _open(self, command: Sequence[str], log_file: Path, *, waiting: bool) -> subprocess.Popen[bytes]:
         environment = dict(os.environ if self.environment is None else self.environment)
@@ -173,30 +184,53 @@ class ProcessLauncher:
         except OSError as error:
             raise LaunchError(f"cannot start {command[0]}: {error.strerror}") from error
 
-    def adopt(self, launch: Launch, pid: int | None) -> bool:
-        if pid is None or not is_runner(pid, self.command):
-            return False
-        self._programs[launch.submission_id] = _Program(pid, self.command)
-        return True
+    def adopt(self, launch: Launch) -> Adoption:
+        entry = self._registry.of_submission(launch.submission_id)
+        if entry is None or not (entry.is_orphan or entry.owner.pid == os.getpid()):
+            return "unknown"
+        if not entry.program.lives():
+            self._registry.end(entry)
+            return "gone"
+        self._registry.note(entry.program.pid, launch.submission_id)
+        self._programs[launch.submission_id] = _Program(entry.program.pid, known=entry.program)
+        return "watched"
 
     def ended(self) -> list[Ended]:
+        for pid in self._frost.bitten([program.pid for program in self._programs.values()]):
+            log.warning("process %d was stopped and not continued for %g s: it is ended", pid, self.frozen_s)
+            signal_group(pid, signal.SIGKILL)
         found = []
         for submission_id, program in list(self._programs.items()):
             if program.runs():
                 continue
             del self._programs[submission_id]
             if program.returned and program.spare is not None:
+                self._registry.note(program.pid, None)
                 self._spares.take_back(program.spare)
             else:
-                end_group(program.pid, 0.0)  # what the runner left behind ends with it
-                _hang_up(program)
+                self._finish(program, 0.0)  # what the runner left behind ends with it
             found.append(Ended(submission_id, program.code))
         return found
 
     def stop(self, submission_id: str, *, grace_s: float) -> None:
         program = self._programs.pop(submission_id, None)
         if program is not None:
-            _end(program, grace_s)
+            self._finish(program, grace_s)
+
+    def _finish(self, program: _Program, grace_s: float) -> None:
+        """Ends a program with all it started. One that cannot be ended now is found by the next `sweep`."""
+        if _end(program, grace_s):
+            self._registry.forget(program.pid)
+        scratch.sweep()
+
+    def sweep(self, living: Set[str]) -> None:
+        watched = {program.pid for program in self._programs.values()} | set(self.idle_pids)
+        for entry in self._registry.entries():
+            unwatched = entry.owner.pid == os.getpid() and entry.program.pid not in watched
+            if entry.submission not in living and (unwatched or entry.is_orphan):
+                if entry.program.lives():
+                    log.warning("ending process %d (%s), which runs for nobody", entry.program.pid, entry.submission)
+                self._registry.end(entry)
 
     def tend(self, *, connected: bool, may_start: bool) -> None:
         if not connected:
@@ -212,16 +246,20 @@ class ProcessLauncher:
             signal_group(program.pid, signal.SIGTERM)
         deadline = time.monotonic() + grace_s
         for program in self._programs.values():
-            _end(program, max(0.0, deadline - time.monotonic()))
+            self._finish(program, max(0.0, deadline - time.monotonic()))
+        self.sweep(frozenset())
 
 
-def _end(program: _Program, grace_s: float) -> None:
-    if members(program.pid) and not end_group(program.pid, grace_s):
+def _end(program: _Program, grace_s: float) -> bool:
+    """Whether nothing of it is left."""
+    gone = not members(program.pid) or end_group(program.pid, grace_s)
+    if not gone:
         log.warning("process group %d could not be ended", program.pid)
     if program.child is not None:
         with suppress(subprocess.TimeoutExpired):
             program.code = program.child.wait(timeout=5)
     _hang_up(program)
+    return gone
 
 
 def _hang_up(program: _Program) -> None:

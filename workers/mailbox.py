@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
 
-from workers.failures import Cause
+from workers.failures import Cause, WorkersLostError
 from workers.reporting import Message, Outcome, Stop
 
 if TYPE_CHECKING:
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 R = TypeVar("R")
 
+ANSWER_S, SILENCE_S = 2.0, 30.0
+"""A beat waits this long for the mailbox; who says nothing for so long is lost."""
+CLOSE_S = 30.0
+"""A worker waits at most this long until its last words have arrived."""
 FLUSH_S = 0.1
 """A worker elsewhere sends what it has to tell this often, and hears then whether to stop."""
 
@@ -130,13 +135,31 @@ def fetch(reference: "ray.ObjectRef[T]") -> T:
 
 
 class MailboxSource:
-    """The runner's side of a mailbox."""
+    """The runner's side of a mailbox. Its death, or a long silence of it, is that of the workers."""
 
-    def __init__(self, mailbox: Handle) -> None:
-        self._mailbox = mailbox
+    def __init__(self, mailbox: Handle, silence_s: float = SILENCE_S) -> None:
+        self._mailbox, self._silence_s = mailbox, silence_s
+        self._reply: ray.ObjectRef[list[Note]] | None = None
+        self._heard = time.monotonic()
 
     def drain(self) -> list[Note]:
-        return fetch(self._mailbox.drain.remote())
+        """Raises WorkersLostError. An answer that is late is not lost: the next call has it."""
+        try:
+            self._reply = self._reply or self._mailbox.drain.remote()
+            ready, _ = ray.wait([self._reply], timeout=ANSWER_S)
+            if not ready:
+                return self._silent("no answer")
+            notes = fetch(self._reply)
+        except (ActorDiedError, ActorUnavailableError, RaySystemError) as error:
+            self._reply = None
+            return self._silent(str(error).splitlines()[0], dead=isinstance(error, ActorDiedError))
+        self._reply, self._heard = None, time.monotonic()
+        return notes
+
+    def _silent(self, why: str, *, dead: bool = False) -> list[Note]:
+        if dead or time.monotonic() - self._heard > self._silence_s:
+            raise WorkersLostError(f"the workers cannot be reached any more: {why}")
+        return []
 
     def tell(self, stop: Stop) -> None:
         self._mailbox.tell.remote(stop)
@@ -163,16 +186,16 @@ class MailboxReporter:
         return self._stop
 
     def close(self) -> None:
-        """Waits until everything that was posted has arrived."""
-        self._answered(timeout_s=None)
-        self._send()
-        self._answered(timeout_s=None)
+        """Waits until everything that was posted has arrived, or the runner is gone."""
+        if self._answered(timeout_s=CLOSE_S):
+            self._send()
+            self._answered(timeout_s=CLOSE_S)
 
     def _send(self) -> None:
         self._reply = self._mailbox.post.remote(self._notes)
         self._notes = []
 
-    def _answered(self, timeout_s: float | None) -> bool:
+    def _answered(self, timeout_s: float) -> bool:
         if self._reply is not None:
             ready, _ = ray.wait([self._reply], timeout=timeout_s)
             if not ready:

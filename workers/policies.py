@@ -1,8 +1,8 @@
 """What the dispatcher decides with: pure functions from what is known to what is to be done. They touch nothing.
 
 Admission is ours, not Ray's: capacity is what the cluster reports minus what living attempts reserve, counted from the
-database. Placement is first-fit over nodes; where Ray places otherwise, the attempt waits inside Ray. What could never
-fit is said by `service.cluster.ClusterState.shortage`, which the API uses too.
+database. Placement is first-fit over nodes; where Ray places otherwise, the attempt waits inside Ray. Whose turn it is
+says `workers.admission`; what could never fit `service.cluster.ClusterState.shortage`, which the API uses too.
 """
 
 import signal
@@ -33,8 +33,9 @@ class Need:
     gpus: float
 
     @classmethod
-    def of(cls, resources: Resources) -> "Need":
-        return cls(resources.min_workers, resources.cpus_per_worker, resources.gpus_per_worker)
+    def of(cls, resources: Resources, workers: int | None = None) -> "Need":
+        """`workers`: how many there are at present, where their number may change; else the fewest."""
+        return cls(workers or resources.min_workers, resources.cpus_per_worker, resources.gpus_per_worker)
 
     @property
     def total_cpus(self) -> float:
@@ -91,6 +92,7 @@ def failure_of_exit(code: int | None, *, stopping: bool) -> Failure:
 LEASE_EXPIRED = Failure(
     "infrastructure", "lease_expired", "The attempt gave no sign of life for its whole lease.", True
 )
+NOT_STOPPED = Failure("preemption", "not_stopped", "The attempt did not stop within its grace, and was ended.", True)
 
 
 def idle_learners(last_active: Mapping[int, float], now: float, idle_s: float) -> set[int]:

@@ -9,6 +9,8 @@ from workers.reporting import Event, Metric, Progress, Reporter
 
 POINTS = 500
 """About how many points of a metric a run reports."""
+ALIVE_S = 1.0
+"""Progress is told at least this often, steps permitting."""
 
 
 class Teller:
@@ -19,7 +21,7 @@ class Teller:
         self._every = max(1, steps // POINTS)
         self._earlier, self._began = seconds, time.perf_counter()
         self._losses: list[float] = []
-        self._since = self._began
+        self._since = self._told = self._began
 
     @property
     def seconds(self) -> float:
@@ -29,16 +31,24 @@ class Teller:
     def step(self, step: int, signals: Signals, lr: float) -> None:
         """After each step; `step` counts those that are done."""
         self._losses.append(signals.loss)
-        if step % self._every and step not in (self._first, self._steps):
-            return
         now = time.perf_counter()
+        if step % self._every and step not in (self._first, self._steps):
+            self._sign_of_life(step, now)
+            return
         each = (now - self._since) / len(self._losses)
         self._point("train_loss", step, sum(self._losses) / len(self._losses))
         self._point("lr", step, lr)
         self._point("grad_norm", step, signals.norm)
         self._point("step_seconds", step, each)
         self._reporter.post(Progress(step, (self._steps - step) * each))
-        self._losses, self._since = [], now
+        self._losses, self._since, self._told = [], now, now
+
+    def _sign_of_life(self, step: int, now: float) -> None:
+        """Between two points that are far apart: who watches the step counter must see it move."""
+        if now - self._told >= ALIVE_S:
+            each = (now - self._since) / len(self._losses)
+            self._reporter.post(Progress(step, (self._steps - step) * each))
+            self._told = now
 
     def scores(self, step: int, scores: Scores) -> None:
         self._point("val_loss", step, scores.loss)

@@ -5,15 +5,16 @@ program still runs. So what `ended` reports is not certain, and the dispatcher l
 their lease.
 """
 
+import hashlib
 import logging
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 
 from ray.job_submission import JobStatus, JobSubmissionClient
 
-from workers.launchers import Ended, Launch, LaunchError
+from workers.launchers import Adoption, Ended, Launch, LaunchError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,14 @@ class RayJobsLauncher:
     outlives: bool = True
     _known: set[str] = field(default_factory=set, init=False)
     _looked: float = field(default=0.0, init=False)
+    _seen: set[str] = field(default_factory=set, init=False)
+    """Jobs of this service that ran when Ray was last asked."""
     _connected: JobSubmissionClient | None = field(default=None, init=False)
+
+    @property
+    def _service(self) -> str:
+        """Tells this service's jobs from another's on the same Ray: by the database, which is not to be read there."""
+        return hashlib.sha256(self.environment.get("WARPADAM_DATABASE_URL", "").encode()).hexdigest()[:16]
 
     def client(self) -> JobSubmissionClient:
         if self._connected is None:
@@ -55,7 +63,7 @@ class RayJobsLauncher:
                 entrypoint=shlex.join(["exec", *self.command, *arguments]),
                 submission_id=launch.submission_id,
                 runtime_env={"env_vars": {**self.environment, **stopping}},
-                metadata={"job": launch.job_id, "attempt": str(launch.attempt)},
+                metadata={"job": launch.job_id, "attempt": str(launch.attempt), "service": self._service},
             )
         except (OSError, RuntimeError) as error:
             if not self._exists(client, launch.submission_id):
@@ -71,12 +79,12 @@ class RayJobsLauncher:
             return False
         return True
 
-    def adopt(self, launch: Launch, pid: int | None) -> bool:
+    def adopt(self, launch: Launch) -> Adoption:
         self._known.add(launch.submission_id)  # what Ray forgot runs into the end of its lease
-        return True
+        return "watched"
 
     def ended(self) -> list[Ended]:
-        if not self._known or time.monotonic() - self._looked < _LOOK_S:
+        if time.monotonic() - self._looked < _LOOK_S:
             return []
         self._looked = time.monotonic()
         try:
@@ -85,6 +93,13 @@ class RayJobsLauncher:
             log.warning("Ray's Jobs API at %s does not answer: %s", self.url, error)
             self._connected = None
             return []
+        self._seen = {
+            job.submission_id
+            for job in jobs
+            if job.submission_id
+            and job.status not in _TERMINAL
+            and (job.metadata or {}).get("service") == self._service
+        }
         over = {job.submission_id for job in jobs if job.submission_id in self._known and job.status in _TERMINAL}
         self._known -= over
         return [Ended(submission_id, None, certain=False) for submission_id in sorted(over)]
@@ -95,6 +110,13 @@ class RayJobsLauncher:
             self.client().stop_job(submission_id)
         except (OSError, RuntimeError, LaunchError) as error:
             log.warning("Ray's Jobs API did not stop %s: %s", submission_id, error)
+
+    def sweep(self, living: Set[str]) -> None:
+        """What ran when Ray was last looked at is older than `living`: a submission's row is there before its job."""
+        for submission_id in sorted(self._seen - living - self._known):
+            log.warning("ending Ray's job %s, which runs for nobody", submission_id)
+            self.stop(submission_id, grace_s=0.0)
+        self._seen = set()
 
     def tend(self, *, connected: bool, may_start: bool) -> None:
         """Keeps no warm runner: the cluster's nodes are not this machine."""

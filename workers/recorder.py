@@ -1,18 +1,21 @@
 """The runner's heartbeat: a thread that carries what the loop tells to the book, and what the user wants to the loop.
 
 Whatever goes wrong with the database costs no training: what was told is written with the next beat that succeeds.
-Only the loss of the lease ends the attempt, quietly.
+The loss of the lease ends the attempt, quietly; a loop that does not hear is ended from here (workers/oversight.py).
 """
 
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.attempts import LostLease
+from workers.failures import Cause, WorkersLostError
 from workers.mailbox import Ended, Failed, Note, Source
-from workers.reporting import Stop
+from workers.oversight import Oversight
+from workers.policies import backoff
+from workers.reporting import Outcome, Stop
 
 log = logging.getLogger(__name__)
 
@@ -27,14 +30,33 @@ class Records(Protocol):
     @property
     def is_settled(self) -> bool: ...
 
-    def settle(self) -> None: ...
+    def settle(self, seconds: float) -> None: ...
+
+    @property
+    def step(self) -> int | None: ...
+
+
+PATIENCE_S = 600.0
+"""What was told is written for so long, whatever the database and the storage say, before the attempt gives up."""
+
+End = Callable[[Outcome | Cause], None]
+"""Records how the attempt ended, and ends this process: called from the heartbeat's thread."""
 
 
 class Recorder:
     """Begin with `start`, end with `drain`, which writes everything that was told, or with `close`."""
 
-    def __init__(self, records: Records, source: Source, beat_s: float) -> None:
+    def __init__(
+        self,
+        records: Records,
+        source: Source,
+        beat_s: float,
+        oversight: Oversight | None = None,
+        end: End | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._records, self._source, self._beat_s = records, source, beat_s
+        self._oversight, self._end, self._patience_s = oversight, end, patience_s
         self._words: list[Ended | Failed] = []
         self._asked: Stop | None = None
         self._wake, self._over = threading.Event(), threading.Event()
@@ -63,13 +85,27 @@ class Recorder:
         return self._asked
 
     def drain(self) -> list[Ended | Failed]:
-        """Ends the thread, writes all that is left, checkpoints too; the workers' last words."""
+        """Ends the thread, writes all that is left, checkpoints too; the workers' last words.
+
+        It beats on meanwhile, so that a slow storage costs no lease, and tries again where something failed.
+        """
         self.close()
-        self._beat()
-        while not self._records.is_settled:
-            self._records.settle()
-            self._beat()
-        return self._words
+        deadline, failures = time.monotonic() + self._patience_s, 0
+        while True:
+            try:
+                self._beat()
+                if self._records.is_settled:
+                    return self._words
+                self._records.settle(self._beat_s)
+                failures = 0
+            except (LostLease, WorkersLostError):
+                raise
+            except Exception as error:
+                if time.monotonic() > deadline:
+                    raise
+                failures += 1
+                log.warning("not everything is recorded yet, trying again: %s", error)
+                time.sleep(backoff(failures, 0.1, 5.0))
 
     def close(self) -> None:
         """Ends the thread."""
@@ -82,16 +118,32 @@ class Recorder:
         while not self._over.is_set():
             began = time.monotonic()
             try:
-                self._beat()
+                if not self.lost:
+                    self._beat()
             except LostLease as error:
                 log.warning("%s: this attempt ends", error)
                 self.lost = True
                 self._tell("lost")
-                return
+            except WorkersLostError as error:
+                self._finish(error.cause)
             except Exception:
                 log.exception("this beat was not recorded; what it had is kept for the next")
+            self._oversee()
             self._wake.wait(max(0.0, began + self._beat_s - time.monotonic()))
             self._wake.clear()
+
+    def _oversee(self) -> None:
+        if self._oversight is None or self._words:
+            return
+        ending = self._oversight.judge(time.monotonic(), self._records.step, self._asked)
+        if ending is not None:
+            self._finish(ending)
+
+    def _finish(self, ending: Outcome | Cause) -> None:
+        """The loop has no say any more, unless it has just ended by itself."""
+        if self._end is not None and not self._over.is_set():
+            log.warning("this attempt is ended from outside its loop: %s", ending)
+            self._end(ending)
 
     def _beat(self) -> None:
         with self._beating:

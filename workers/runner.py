@@ -13,23 +13,32 @@ import logging
 import os
 import signal
 import sys
-import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from service.attempts import Fence, LostLease
+from service.db.outages import patiently
 from service.settings import Settings
 from workers import checkpoints
 from workers.book import Book
 from workers.failures import Cause, WorkersLostError, classify
-from workers.fitting import InProcess, fit_for, last_word
+from workers.fitting import fit_for, last_word, trains_here
 from workers.loading import Memory, load
 from workers.mailbox import Ended, Failed, Inbox
+from workers.output import Output
+from workers.oversight import Oversight
 from workers.plan import Plan
 from workers.ray_connection import connect
 from workers.recorder import Recorder
 from workers.reporting import Outcome
+from workers.scratch import scratch
 from workers.waiting import Ran, wait_for_attempts
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -39,10 +48,22 @@ RECORDED, LOST = 0, 1
 class Runner:
     """One attempt, from its row to its outcome."""
 
-    def __init__(self, memory: Memory, fence: Fence) -> None:
-        self._memory, self._fence = memory, fence
-        self._book = Book(memory, fence)
-        self._recorder = Recorder(self._book, Inbox(), memory.settings.heartbeat_s)
+    def __init__(
+        self,
+        memory: Memory,
+        fence: Fence,
+        output: Output | None = None,
+        leave: Callable[[int], None] | None = None,
+    ) -> None:
+        """`output`: what this process prints, which is kept with the job.
+
+        `leave` ends this process with a code: for where the loop does not hear.
+        """
+        self._memory, self._fence, self._leave = memory, fence, leave or leave_now
+        self._book = Book(memory, fence, output)
+        settings = memory.settings
+        self._oversight = Oversight(settings.grace_s, settings.stall_s, time.monotonic())
+        self._recorder = Recorder(self._book, Inbox(), settings.heartbeat_s, self._oversight, self._end_now)
         self.leaves_no_trace = False
         """Whether this process is as it was: the attempt ended as it should, and used no workers but itself."""
 
@@ -54,7 +75,8 @@ class Runner:
         """The exit code."""
         self._recorder.start()
         try:
-            self._book.finish(self._attempt())
+            ending = self._attempt()
+            self._book.finish(ending)
         except LostLease as error:
             log.warning("%s", error)
             return LOST
@@ -63,10 +85,23 @@ class Runner:
             self._book.close()
         return RECORDED
 
+    def _end_now(self, ending: Outcome | Cause) -> None:
+        """From the heartbeat's thread, where the main one does not hear; what it leaves is the launcher's to end."""
+        code = RECORDED
+        try:
+            if isinstance(ending, Outcome) and ending.stopped == "lost":
+                code = LOST
+            else:
+                self._book.finish(ending)
+        except Exception:
+            log.exception("how the attempt ended was not recorded")
+            code = LOST
+        self._leave(code)
+
     def _attempt(self) -> Outcome | Cause:
         """How it ended; everything that was told is written then."""
         try:
-            plan = load(self._memory, self._fence)
+            plan = self._patiently(lambda: load(self._memory, self._fence))
             if (early := self._recorder.asked) is not None:
                 return Outcome(_start_step(plan), 0.0, stopped=early)
             self._fit(plan)
@@ -77,7 +112,7 @@ class Runner:
             log.exception("the attempt failed")
             failure = classify(error)
         try:
-            words = self._recorder.drain()
+            words = self._patiently(self._recorder.drain)
         except LostLease:
             raise
         except Exception as error:
@@ -85,16 +120,21 @@ class Runner:
             return classify(error)
         return self._ending(words, failure)
 
+    def _patiently(self, work: Callable[[], T]) -> T:
+        """What the attempt cannot go on without waits for a database that is away; beats are tried again anyway."""
+        return patiently(work, self._memory.settings.database_patience_s)
+
     def _fit(self, plan: Plan) -> None:
-        settings = self._memory.settings
-        if not runs_alone(plan):
-            connect(settings)
-        with tempfile.TemporaryDirectory(prefix="wa-fit-", ignore_cleanup_errors=True) as folder:
-            fit = fit_for(plan, settings.ray_namespace, Path(folder))
+        settings, here = self._memory.settings, trains_here(plan)
+        if not here:
+            _join(settings)
+        with nullcontext(Path()) if here else scratch() as folder:
+            fit = fit_for(plan, settings, folder)
             self._recorder.listen(fit.source)
             self._book.begin(plan, _start_step(plan))
+            self._oversight.needs_begin = not here
             fit.run()
-        self.leaves_no_trace = isinstance(fit, InProcess)
+        self.leaves_no_trace = fit.leaves_no_trace
 
     def _ending(self, words: "list[Ended | Failed]", failure: Cause | None) -> Outcome | Cause:
         """The workers' own last words go before what their end looked like from here."""
@@ -108,11 +148,12 @@ class Runner:
         return word.outcome
 
 
-def runs_alone(plan: Plan) -> bool:
-    """Whether it needs no Ray: one worker here, and no meta-learner to talk to."""
-    resources = plan.spec.resources
-    alone = resources.min_workers == 1 and resources.gpus_per_worker == 0
-    return alone and not (plan.contributes or plan.spec.optimizer.follow)
+def _join(settings: Settings) -> None:
+    """Whatever Ray says where it cannot be joined, the job's description is not the cause."""
+    try:
+        connect(settings)
+    except Exception as error:
+        raise WorkersLostError(f"Ray could not be joined: {error}") from error
 
 
 def _start_step(plan: Plan) -> int:
@@ -150,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run_attempt(memory: Memory, fence: Fence) -> Ran:
-    runner = Runner(memory, fence)
+    runner = Runner(memory, fence, Output.of_this_process())
     _on_sigterm(runner)
     code = runner.run()
     return Ran(code, runner.leaves_no_trace)
@@ -163,9 +204,12 @@ def _on_sigterm(runner: Runner) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
-if __name__ == "__main__":
-    code = main()
+def leave_now(code: int) -> None:
+    """Ends this process. The front door waits seconds for Ray's and torch's threads, and there is nothing to save."""
     logging.shutdown()
     sys.stdout.flush()
-    # Leaving by the front door waits seconds for Ray's and torch's threads, and there is nothing left to save.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    leave_now(main())

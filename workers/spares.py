@@ -104,21 +104,23 @@ class Spares:
     def idle(self) -> list[Spare]:
         return list(self._idle)
 
-    def give(self, attempt: dict[str, str | int]) -> Spare:
+    def give(self, attempt: dict[str, str | int], note: Callable[[int], None]) -> Spare:
         """A spare that has this attempt now: a ready one before one that still imports, else a new one.
 
-        Raises LaunchError where none can be started.
+        `note` gets its pid before it is told. Raises LaunchError where none can be started.
         """
         for spare in self._idle:
             spare.listen()
         for spare in sorted(self._idle, key=lambda spare: not spare.ready):
             self._idle.remove(spare)
+            note(spare.child.pid)
             if spare.tell(attempt):
                 self._failures = 0
                 return spare
             log.warning("a spare runner had died: taking another for %s", attempt["job"])
             spare.end()
         spare = self._new()
+        note(spare.child.pid)
         spare.tell(attempt)
         return spare
 

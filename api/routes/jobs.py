@@ -11,7 +11,7 @@ from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, Servic
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
 from api.schemas.jobs import Job, JobValidation
-from service import clock, datasets, jobs, quotas
+from service import clock, cluster, datasets, jobs, queue, quotas
 from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
@@ -49,7 +49,13 @@ def metadata_filter(request: Request) -> dict[str, list[str]]:
 
 
 def present(session: Session, row: models.Job) -> Job:
-    return Job.of(row, jobs.transitions(session, row.id), jobs.attempts(session, row.id))
+    return _present(session, row, cluster.last_seen(session) if row.state == JobState.QUEUED else None)
+
+
+def _present(session: Session, row: models.Job, seen: cluster.ClusterState | None) -> Job:
+    """`seen`: the cluster, for jobs that wait for a place in it."""
+    pending = None if seen is None else queue.why_waiting(session, row, seen, clock.now())
+    return Job.of(row, jobs.transitions(session, row.id), jobs.attempts(session, row.id), pending)
 
 
 @router.post(
@@ -107,7 +113,9 @@ def list_jobs(
 ) -> Listing[Job]:
     """Newest first."""
     found = jobs.list_(session, caller.project, page, states=state or [], families=family or [], metadata=metadata)
-    return Listing[Job].of_page(found, [present(session, row) for row in found.items])
+    waits = any(row.state == JobState.QUEUED for row in found.items)
+    seen = cluster.last_seen(session) if waits else None
+    return Listing[Job].of_page(found, [_present(session, row, seen) for row in found.items])
 
 
 @router.get("/{job_id}")

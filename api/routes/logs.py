@@ -41,7 +41,7 @@ def list_logs(
     if page.limit < 1:
         raise InvalidRequest("limit must be at least 1", param="limit")
     attempts = jobs.attempts(session, job_id)
-    lines = logs.read(_folder(services), attempts, _position(page.after, job_id), page.limit + 1)
+    lines = logs.read(session, _folder(services), attempts, _position(page.after, job_id), page.limit + 1)
     shown, has_more = lines[: page.limit], len(lines) > page.limit
     cursor = _cursor(shown[-1].position, job_id) if has_more else None
     return Listing[LogLine](data=[LogLine.of(line) for line in shown], has_more=has_more, next_cursor=cursor)
@@ -51,7 +51,7 @@ def _new_lines(services: Services, project: str, job_id: str, after: int) -> lis
     with services.database.read() as session:
         job = jobs.get(session, project, job_id)
         attempts = jobs.attempts(session, job_id)
-    lines = logs.read(_folder(services), attempts, after, STREAM_BATCH)
+        lines = logs.read(session, _folder(services), attempts, after, STREAM_BATCH)
     items = [sse.Item(str(each.position), "log", LogLine.of(each).model_dump_json(), each.position) for each in lines]
     if not items and JobState(job.state).is_terminal:
         return [sse.Item(str(after), "end", "{}", after, is_last=True)]

@@ -130,7 +130,13 @@ class Job(Answer):
     failure: Failure | None
 
     @classmethod
-    def of(cls, row: models.Job, transitions: Sequence[models.Transition], attempts: Sequence[models.Attempt]) -> "Job":
+    def of(
+        cls,
+        row: models.Job,
+        transitions: Sequence[models.Transition],
+        attempts: Sequence[models.Attempt],
+        pending: Mapping[str, Any] | None,
+    ) -> "Job":
         return cls(
             id=row.id,
             spec=row.spec,
@@ -144,7 +150,7 @@ class Job(Answer):
             transitions=[Transition.of(each) for each in transitions],
             attempts=[Attempt.of(each) for each in attempts],
             progress=Progress(step=row.progress_step, of=row.progress_of, eta_s=row.eta_s),
-            pending_reason=PendingReason.model_validate(row.pending_reason) if row.pending_reason else None,
+            pending_reason=PendingReason.model_validate(pending) if pending else None,
             result=row.result,
             failure=Failure.model_validate(row.failure) if row.failure else None,
         )

@@ -6,13 +6,16 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from service import cluster, gate
-from service.attempts.fence import Failure, Fence, owned, row_of
-from service.db import job_queries
+from service import gate
+from service.attempts.fence import Fence, owned, row_of
+from service.db import job_queries, queue_queries
 from service.db.models import Attempt, Job
 from service.resolve import Resolved
 from service.spec import JobSpec, read_stored
 from service.states import JobState
+
+_TRIES = 20
+"""How often a claimer looks again whose job went to another."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,18 @@ class Claim:
     spec: JobSpec
     resolved: Resolved
     submission_id: str
+
+
+@dataclass(frozen=True)
+class Living:
+    """An attempt that owns its job: whether it gives signs of life, and whether it is to stop."""
+
+    fence: Fence
+    lease_until: datetime | None
+    """Renewed by each heartbeat."""
+    intent: str | None
+    starts: bool = False
+    """Whether it does not run yet."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +65,30 @@ def claim_next(
 ) -> Claim | None:
     """Claims the first queued job, by priority and then age, that `fits` and whose project `may_start` it; or None.
 
-    What does not fit is passed over and blocks nobody. Of several claimers at once only one gets a job. The new
-    attempt's row, with the id under which it is to be launched, is written in the same transaction.
+    What does not fit is passed over and blocks nobody.
     """
-    lease_until = now + timedelta(seconds=lease_s)
-    after: job_queries.Candidate | None = None
-    while page := job_queries.queue_page(session, now, after):
-        for candidate in page:
-            spec = read_stored(candidate.spec)
-            is_next = may_start(candidate.project, spec) and fits(spec)
-            job = job_queries.take(session, candidate, lease_until) if is_next else None
-            if job is not None:
-                return _begin(session, job, spec, launcher, now)
-        after = page[-1]
+    for _ in range(_TRIES):
+        heads = sorted(queue_queries.heads(session, now), key=lambda each: (-each.priority, each.id))
+        specs = ((each, read_stored(each.spec)) for each in heads)
+        fitting = next((each for each, spec in specs if may_start(each.project, spec) and fits(spec)), None)
+        if fitting is None:
+            return None
+        claim = claim_this(session, fitting, now=now, lease_s=lease_s, launcher=launcher)
+        if claim is not None:
+            return claim
     return None
+
+
+def claim_this(
+    session: Session, candidate: queue_queries.Candidate, *, now: datetime, lease_s: float, launcher: str
+) -> Claim | None:
+    """Claims a queued job; None where somebody else has, or it is queued no more.
+
+    Of several claimers at once only one gets it. The new attempt's row, with the id under which it is to be launched,
+    is written in the same transaction.
+    """
+    job = queue_queries.take(session, candidate, now + timedelta(seconds=lease_s))
+    return None if job is None else _begin(session, job, read_stored(job.spec), launcher, now)
 
 
 def _begin(session: Session, job: Job, spec: JobSpec, launcher: str, now: datetime) -> Claim:
@@ -99,9 +124,12 @@ def set_pid(session: Session, fence: Fence, pid: int) -> None:
     session.flush()
 
 
-def expired(session: Session, now: datetime) -> list[Fence]:
-    """Attempts whose lease has run out. End their processes, then `release_lost` them."""
-    return [Fence(job.id, job.attempt, job.token) for job in job_queries.expired(session, now)]
+def living(session: Session) -> list[Living]:
+    """All attempts that own a job, with what they are judged by many times a second."""
+    return [
+        Living(Fence(job, attempt, token), lease, intent, state == JobState.STARTING)
+        for job, attempt, token, lease, intent, state in queue_queries.leases(session)
+    ]
 
 
 def live(session: Session) -> list[Live]:
@@ -114,44 +142,6 @@ def _live(session: Session, job: Job) -> Live:
     row = row_of(session, fence)
     state = JobState(job.state)
     return Live(fence, state, row.launcher, row.submission_id, row.pid, job.lease_until, job.intent)
-
-
-def fail_unschedulable(session: Session, now: datetime, fits_ever: Callable[[JobSpec], bool]) -> list[str]:
-    """Fails queued jobs that nothing in the cluster could hold for longer than their `queue_timeout_s`.
-
-    The time counts from when that was first seen and starts anew once the job would fit. Their ids.
-    """
-    seen = cluster.seen(session)
-    return [job.id for job in job_queries.queued(session) if _is_hopeless(session, job, now, fits_ever, seen)]
-
-
-def _is_hopeless(
-    session: Session, job: Job, now: datetime, fits_ever: Callable[[JobSpec], bool], seen: cluster.ClusterState
-) -> bool:
-    spec = read_stored(job.spec)
-    fits = fits_ever(spec)
-    if fits and job.pending_reason is None:
-        return False
-    locked = job_queries.locked(session, job.id)
-    if locked is None or locked.state != JobState.QUEUED:
-        return False
-    if fits:
-        locked.pending_reason = None
-        return False
-    message = seen.shortage(spec.resources) or "needs more than any part of the cluster has"
-    since = _since(locked, now)
-    locked.pending_reason = {"code": cluster.TOO_LARGE, "message": message, "since": since.isoformat()}
-    if spec.queue_timeout_s is None or (now - since).total_seconds() < spec.queue_timeout_s:
-        return False
-    failure = Failure("infrastructure", "unschedulable", f"The job {message}: ask for less, or wait longer.", False)
-    locked.failure = failure.as_json(None)
-    gate.change_state(session, locked, JobState.FAILED, "unschedulable", failure.message, now=now)
-    return True
-
-
-def _since(job: Job, now: datetime) -> datetime:
-    stored = (job.pending_reason or {}).get("since")
-    return datetime.fromisoformat(stored) if stored else now
 
 
 def obey_intents(session: Session, now: datetime) -> list[str]:

@@ -4,6 +4,7 @@ An attempt ends once: by its own word (`finish`), or by the dispatcher's (`relea
 A stored intent is obeyed first; then the budget of the failure's category decides whether the job is tried again.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -21,9 +22,26 @@ Outcome = Literal["succeeded", "failed", "cancelled", "paused"]
 LONGEST_WAIT_S = 60.0
 
 
+HEALTHY_S = 60.0
+"""An attempt that trained for so long was no part of a crash loop."""
+
+
 def backoff_s(failures: int) -> float:
-    """Seconds before the try after the n-th failure: 1, 2, 4, … 60."""
+    """Seconds before the try after the n-th failure in a row: 1, 2, 4, … 60."""
     return min(LONGEST_WAIT_S, 2.0 ** min(failures - 1, 10))
+
+
+def failures_in_row(attempts: Sequence[Attempt]) -> int:
+    """How many of the last attempts failed soon after they had begun, at least 1; `attempts` are oldest first."""
+    count = 0
+    for row in reversed(attempts):
+        if row.failure is None or row.finished_at is None:
+            break
+        lived = (row.finished_at - row.started_at).total_seconds() if row.started_at else 0.0
+        if lived >= HEALTHY_S:
+            break
+        count += 1
+    return max(1, count)
 
 
 def finish(
@@ -60,16 +78,16 @@ def finish(
 
 
 def release_lost(
-    session: Session, fence: Fence, *, now: datetime, failure: Failure, if_expired: bool = False
+    session: Session, fence: Fence, *, now: datetime, failure: Failure, unless_renewed: datetime | None = None
 ) -> JobState:
     """Ends an attempt that ended without a word or lost its lease; what the job is then.
 
-    Nothing happens where the attempt has spoken meanwhile, or, with `if_expired`, where its lease was extended.
+    Nothing happens where the attempt has spoken meanwhile, or where its lease is not the one given any more.
     """
     job = job_queries.locked(session, fence.job_id)
     if job is None:
         raise LookupError(f"There is no job {fence.job_id}.")
-    if not owns(fence, job) or (if_expired and job.lease_until is not None and job.lease_until >= now):
+    if not owns(fence, job) or (unless_renewed is not None and job.lease_until != unless_renewed):
         return JobState(job.state)
     close(session, fence, "lost", failure, now)
     _after_failure(session, job, failure, now)
@@ -78,7 +96,8 @@ def release_lost(
 
 
 def _after_failure(session: Session, job: Job, failure: Failure, now: datetime) -> None:
-    failures = [row.failure for row in job_queries.attempts(session, job.id) if row.failure]
+    tried = job_queries.attempts(session, job.id)
+    failures = [row.failure for row in tried if row.failure]
     used = sum(1 for each in failures if each["category"] == failure.category)
     budget = int(getattr(read_stored(job.spec).retries, failure.category))
     # A failure that would be tried again gives way to an intent; one that ends the job is what the user must know.
@@ -89,7 +108,7 @@ def _after_failure(session: Session, job: Job, failure: Failure, now: datetime) 
         gate.pass_through(session, job, JobState.PAUSING, JobState.PAUSED, "paused", failure.message, now=now)
     elif may_retry and used <= budget:
         again = f"{failure.message} (retry {used} of {budget} for {failure.category} failures)"
-        _retry(session, job, failure.code, again, now=now, wait_s=backoff_s(used))
+        _retry(session, job, failure.code, again, now=now, wait_s=backoff_s(failures_in_row(tried)))
     else:
         job.failure = failure.as_json(job.attempt)
         gate.change_state(session, job, JobState.FAILED, failure.code, failure.message, now=now)

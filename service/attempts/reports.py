@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from service import checkpoints, clock, events, gate, metrics
+from service import checkpoints, clock, events, gate, logs, metrics
 from service.attempts.fence import Fence, Intent, owned, row_of
 from service.db import job_queries
 from service.db.models import Checkpoint, Job
@@ -58,6 +58,12 @@ def _intent(job: Job) -> Intent | None:
 def add_metrics(session: Session, fence: Fence, points: Sequence[metrics.Point]) -> None:
     owned(session, fence)
     metrics.write(session, fence.job_id, points)
+
+
+def add_log(session: Session, fence: Fence, start: int, data: bytes, *, most: int) -> None:
+    """Keeps what the attempt printed: whole lines, from byte `start` of its output on."""
+    owned(session, fence)
+    logs.store(session, fence.job_id, fence.attempt, start, data, most=most)
 
 
 def add_event(

@@ -5,17 +5,13 @@ has one writer anyway. Locks are taken job first, then what belongs to it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
 
-from sqlalchemy import CursorResult, Select, exists, func, or_, select, update
+from sqlalchemy import Select, exists, func, select
 from sqlalchemy.orm import Session
 
 from service.db.models import Attempt, Family, Job, JobLabel, Transition
 from service.states import JobState
 
-QUEUE_PAGE = 100
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
 
 
@@ -45,60 +41,14 @@ def filtered(
     return statement
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """What a claimer sees of a queued job before it has it."""
-
-    id: str
-    priority: int
-    token: int
-    project: str
-    spec: dict[str, Any]
-
-
-def queue_page(session: Session, now: datetime, after: Candidate | None) -> list[Candidate]:
-    """The next jobs that may be claimed, in the order in which they should be."""
-    statement = select(Job.id, Job.priority, Job.token, Job.project, Job.spec).where(
-        Job.state == JobState.QUEUED, Job.intent.is_(None), or_(Job.not_before.is_(None), Job.not_before <= now)
-    )
-    if after is not None:
-        same = (Job.priority == after.priority) & (Job.id > after.id)
-        statement = statement.where(or_(Job.priority < after.priority, same))
-    rows = session.execute(statement.order_by(Job.priority.desc(), Job.id).limit(QUEUE_PAGE))
-    return [Candidate(*row) for row in rows]
-
-
-def take(session: Session, candidate: Candidate, lease_until: datetime) -> Job | None:
-    """The claim: one conditional UPDATE, which of several claimers only one can win. The job, if this one did."""
-    still_queued = (Job.state == JobState.QUEUED) & Job.intent.is_(None) & (Job.token == candidate.token)
-    statement = (
-        update(Job)
-        .where(Job.id == candidate.id, still_queued)
-        .values(token=Job.token + 1, attempt=Job.attempt + 1, lease_until=lease_until, not_before=None)
-        .execution_options(synchronize_session=False)
-    )
-    result = session.execute(statement)
-    assert isinstance(result, CursorResult)
-    return session.get_one(Job, candidate.id, populate_existing=True) if result.rowcount == 1 else None
-
-
 def with_attempt(session: Session) -> Sequence[Job]:
     return session.scalars(select(Job).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id)).all()
-
-
-def expired(session: Session, now: datetime) -> Sequence[Job]:
-    statement = select(Job).where(Job.state.in_(_WITH_ATTEMPT), Job.lease_until < now).order_by(Job.id)
-    return session.scalars(statement).all()
 
 
 def idle_with_intent(session: Session) -> Sequence[str]:
     """Jobs that are to be cancelled or paused and have no attempt that could obey."""
     idle = [JobState.QUEUED, JobState.PAUSED, JobState.RECOVERING]
     return session.scalars(select(Job.id).where(Job.state.in_(idle), Job.intent.is_not(None)).order_by(Job.id)).all()
-
-
-def queued(session: Session) -> Sequence[Job]:
-    return session.scalars(select(Job).where(Job.state == JobState.QUEUED).order_by(Job.id)).all()
 
 
 def count_by_state(session: Session, project: str | None = None) -> dict[JobState, int]:

@@ -2,26 +2,43 @@
 
 A use case gets a Session and never commits; the edge runs it through `Database.write`, which commits, or through
 `Database.read`. On SQLite a writing transaction begins with BEGIN IMMEDIATE: one that starts as a read and turns into a
-write fails at once, whatever the busy time-out. A write may run more than once (the database was busy, or a
-connection broke before the commit), so its work must have no effect outside the session.
+write fails at once, whatever the busy time-out. A write may run more than once (the database was busy, or went away
+before the commit), so its work must have no effect outside the session; but it is committed once (service/db/receipts).
 """
 
-import random
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
+
+from service.db import receipts
+from service.db.outages import patiently
+from service.db.receipts import Receipt
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 T = TypeVar("T")
 
-_TRIES = 8
-_SERIALIZATION_FAILURES = {"40001", "40P01"}
+WRITE_PATIENCE_S = 4.0
+"""A write waits so long for a database that is busy or away; who can wait longer says so (`outages.patiently`)."""
+IN_DOUBT_S = 60.0
+"""So long it is asked whether a commit took place, rather than giving up without knowing."""
+
+_POSTGRESQL = {
+    "connect_timeout": 5,
+    # A server that vanished without a word is noticed within half a minute.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
+}
 
 
 class Database:
@@ -30,6 +47,7 @@ class Database:
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _engine(url)
+        self._writing = self.engine.execution_options(writes=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -38,18 +56,30 @@ class Database:
             yield session
 
     def write(self, work: Callable[[Session], T]) -> T:
-        """Runs `work` in one transaction and commits it; tries again where the database was busy."""
-        for attempt in range(1, _TRIES + 1):
-            try:
-                with Session(self.engine.execution_options(writes=True), expire_on_commit=False) as session:
-                    result = work(session)
-                    session.commit()
-                    return result
-            except DBAPIError as error:
-                if attempt == _TRIES or not _is_transient(error):
-                    raise
-                time.sleep(random.uniform(0.5, 1.0) * min(2.0, 0.02 * 2**attempt))
-        raise AssertionError("unreachable")
+        """Runs `work` in one transaction and commits it; tries again where the database was busy or away."""
+        return patiently(lambda: self._write_once(work), WRITE_PATIENCE_S)
+
+    def _write_once(self, work: Callable[[Session], T]) -> T:
+        with self._writing.connect() as connection:
+            receipt = receipts.of(connection)
+            with Session(connection, expire_on_commit=False) as session:
+                result = work(session)
+                self._commit(session, receipt)
+        return result
+
+    def _commit(self, session: Session, receipt: Receipt | None) -> None:
+        if receipt is None:
+            return session.commit()
+        session.flush()
+        receipts.sign(session, receipt)
+        try:
+            session.commit()
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            if not patiently(lambda: receipts.is_committed(self.engine, receipt), IN_DOUBT_S):
+                raise
+        return None
 
     def dispose(self) -> None:
         self.engine.dispose()
@@ -57,7 +87,7 @@ class Database:
 
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20)
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_POSTGRESQL)
     _make_folder(url)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
     event.listen(engine, "connect", _configure_sqlite)
@@ -83,22 +113,34 @@ def _begin_sqlite(connection: Any) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _is_transient(error: DBAPIError) -> bool:
-    if error.connection_invalidated:
-        return True
-    text = str(error.orig)
-    if isinstance(error, OperationalError) and ("database is locked" in text or "database is busy" in text):
-        return True
-    return getattr(error.orig, "sqlstate", None) in _SERIALIZATION_FAILURES
-
-
 def upgrade(url: str) -> None:
     """Brings the database to the newest schema by the migrations; makes it where it is new."""
     from alembic import command
-    from alembic.config import Config
 
     _make_folder(url)
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    config = _migrations()
     config.attributes["url"] = url
     command.upgrade(config, "head")
+
+
+def version(database: Database) -> str | None:
+    """The schema that the database has; None where it has none of this service."""
+    from alembic.migration import MigrationContext
+
+    with database.engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision()
+
+
+def head() -> str:
+    """The newest schema that this program knows."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory.from_config(_migrations()).get_current_head() or ""
+
+
+def _migrations() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+    return config

@@ -10,7 +10,6 @@ from sqlalchemy import func, select
 
 from service import attempts, metrics
 from service.attempts import Fence, LostLease
-from service.db import job_queries
 from service.db.models import Attempt, Checkpoint, Event, Job, MetricPoint, Transition
 from service.states import JobState
 from service.storage import Stored
@@ -113,8 +112,7 @@ def test_priority_then_age(bench: Bench) -> None:
     assert [claim.job.id for claim in claims if claim] == [job.id for job in wanted]
 
 
-def test_what_does_not_fit_blocks_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job_queries, "QUEUE_PAGE", 2)
+def test_what_does_not_fit_blocks_nobody(bench: Bench) -> None:
     for _ in range(5):
         bench.submit(priority=1, resources={"workers": 2})
     small = bench.submit()
@@ -138,15 +136,17 @@ def test_a_heartbeat_extends_the_lease(bench: Bench) -> None:
     assert bench.beat(fence, now=later(20), step=12) is None
     job = bench.job(fence.job_id)
     assert (job.lease_until, job.progress_step, job.eta_s) == (later(20 + LEASE_S), 12, 1.0)
-    assert bench.read(lambda session: attempts.expired(session, later(20 + LEASE_S))) == []
-    assert bench.read(lambda session: attempts.expired(session, later(21 + LEASE_S))) == [fence]
+    assert bench.read(attempts.living) == [attempts.Living(fence, later(20 + LEASE_S), None)]
 
 
 def test_a_lease_that_was_extended_meanwhile_is_not_taken(bench: Bench) -> None:
     fence = bench.running()
     bench.beat(fence, now=later(20))
-    assert bench.lose(fence, now=later(40), if_expired=True) is JobState.RUNNING
-    assert bench.lose(fence, now=later(51), if_expired=True) is JobState.QUEUED
+    seen = bench.job(fence.job_id).lease_until
+    bench.beat(fence, now=later(25))
+    assert bench.lose(fence, now=later(40), unless_renewed=seen) is JobState.RUNNING
+    seen = bench.job(fence.job_id).lease_until
+    assert bench.lose(fence, now=later(51), unless_renewed=seen) is JobState.QUEUED
 
 
 def test_live_attempts_are_what_a_dispatcher_comes_back_to(bench: Bench) -> None:

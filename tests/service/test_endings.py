@@ -1,9 +1,11 @@
 """How attempts end: results, retries by category, waits, and jobs that could never start."""
 
 import pytest
+from sqlalchemy.orm import Session
 
-from service import attempts, cluster
+from service import attempts, cluster, queue
 from service.attempts import Failure, Fence
+from service.attempts.endings import HEALTHY_S
 from service.db.models import Attempt
 from service.states import JobState
 from tests.service.kit import CRASH, MISTAKE, NOW, PREEMPTED, Bench, later
@@ -67,15 +69,24 @@ def test_each_category_has_its_own_budget_and_the_wait_doubles(bench: Bench) -> 
     assert bench.claim(now=later(0.5)) is None
     second = again(bench, 1)
     assert bench.lose(second, PREEMPTED, now=later(10)) is JobState.QUEUED
-    third = again(bench, 11)
+    assert bench.claim(now=later(11.5)) is None
+    third = again(bench, 12)
     assert bench.finish(third, "failed", failure=CRASH, now=later(20)) is JobState.QUEUED
-    assert bench.claim(now=later(21.5)) is None
-    fourth = again(bench, 22)
+    assert bench.claim(now=later(23.5)) is None
+    fourth = again(bench, 24)
     assert bench.lose(fourth, CRASH, now=later(30)) is JobState.FAILED
     assert bench.path(fence.job_id)[2:6] == ["running", "recovering", "queued", "starting"]
     job = bench.job(fence.job_id)
     assert job.failure is not None
     assert (job.failure["code"], job.failure["attempt"]) == ("worker_died", 4)
+
+
+def test_an_attempt_that_trained_for_long_is_no_part_of_a_crash_loop(bench: Bench) -> None:
+    fence = bench.running()
+    bench.lose(fence, CRASH, now=later(1))
+    second = again(bench, 2)
+    bench.lose(second, CRASH, now=later(2 + HEALTHY_S))
+    assert bench.claim(now=later(3.5 + HEALTHY_S)) is not None
 
 
 def test_infrastructure_that_cannot_be_mended_is_not_tried_again(bench: Bench) -> None:
@@ -96,7 +107,13 @@ def test_waits_are_bounded() -> None:
 
 
 def unschedulable(bench: Bench, at: float, *, fits: bool = False) -> list[str]:
-    return bench.write(lambda session: attempts.fail_unschedulable(session, later(at), lambda _spec: fits))
+    def work(session: Session) -> list[str]:
+        why = queue.Reason("too_large", "needs 3 workers, the cluster has room for 2")
+        stuck = {} if fits else {each.lane: why for each in queue.heads(session)}
+        queue.mark_stuck(session, stuck, later(at))
+        return queue.fail_overdue(session, stuck, later(at))
+
+    return bench.write(work)
 
 
 def test_what_never_fits_fails_after_its_time(bench: Bench) -> None:
@@ -106,7 +123,8 @@ def test_what_never_fits_fails_after_its_time(bench: Bench) -> None:
     patient = bench.submit(resources={"workers": 3}, queue_timeout_s=None).id
     first = bench.job(impatient).pending_reason
     assert first is not None
-    bench.write(lambda session: setattr(session.merge(bench.job(impatient)), "pending_reason", None))
+    assert unschedulable(bench, 0, fits=True) == []
+    assert bench.job(impatient).pending_reason is None
     assert unschedulable(bench, 0) == []
     assert unschedulable(bench, 59) == []
     seen = bench.job(impatient).pending_reason

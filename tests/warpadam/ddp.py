@@ -1,5 +1,6 @@
 """One training run on one rank or on two under DistributedDataParallel, for the test that they agree."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,9 @@ def run(rank: int, world: int, folder: str) -> None:
     """Trains, and saves what it has: parameters, bases, statistics, to `<world>-<rank>.npz`."""
     torch.set_num_threads(1)
     if world > 1:
-        dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=world, timeout=timedelta(seconds=90)
+        )
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3))
     model: nn.Module = DistributedDataParallel(net) if world > 1 else net

@@ -163,8 +163,9 @@ def test_the_snapshot_says_what_is_free(house: House) -> None:
 
 def test_families_of_contributing_jobs_get_their_learner(house: House) -> None:
     learns = house.submit(family="learns")
-    house.submit(family="does-not", optimizer={"learn": "none"})
-    guarded = house.submit(family="guarded", optimizer={"learn": "none"})
+    half = {"cpus_per_worker": 0.5}
+    house.submit(family="does-not", optimizer={"learn": "none"}, resources=half)
+    guarded = house.submit(family="guarded", optimizer={"learn": "none"}, resources=half)
     house.bench.write(
         lambda session: families.update(session, "default", "guarded", promotion="guarded")
     )  # its evaluations are to be looked at
@@ -203,7 +204,7 @@ def test_the_attempts_own_word_stands(house: House) -> None:
 
 
 def test_a_silent_attempt_loses_its_lease_and_its_processes(house: House) -> None:
-    house.settings = house.settings.model_copy(update={"lease_s": 0.5})
+    house.settings = house.settings.model_copy(update={"lease_s": 0.5, "start_s": 1.0})
     job_id = house.submit()
     dispatcher = house.dispatcher("deaf")
     dispatcher.step()
@@ -249,3 +250,33 @@ def test_told_to_stop_it_ends_attempts_and_gives_their_jobs_back(house: House) -
     thread.join(timeout=20)
     assert members(pid) == []
     assert house.bench.state(job_id) == JobState.QUEUED
+
+
+def test_its_own_mistake_costs_no_attempt(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    job_id = house.submit()
+    dispatcher = house.dispatcher()
+    tend, looks = dispatcher.launcher.tend, list[str]()
+    stop = threading.Event()
+
+    def sometimes(**state: bool) -> None:
+        looks.append(house.bench.state(job_id))
+        if len(looks) < 3:
+            raise KeyError("a mistake")
+        tend(**state)
+        stop.set()
+
+    monkeypatch.setattr(dispatcher.launcher, "tend", sometimes)
+    dispatcher.run(stop)
+    assert looks == [JobState.STARTING] * 3
+
+
+def test_one_that_does_not_stop_is_ended_and_its_job_is_cancelled(house: House) -> None:
+    job_id = house.submit()
+    dispatcher = house.dispatcher("deaf")
+    dispatcher.step()
+    pid = house.pid(job_id)
+    until(lambda: len(members(pid)) == 2)
+    dispatcher._obedience.grace_s = 0.2
+    house.bench.ask("cancel", job_id)
+    house.reaches(dispatcher, job_id, JobState.CANCELLED)
+    assert members(pid) == []

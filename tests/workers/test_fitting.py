@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from service.settings import Settings
 from tests.workers.plans import plan
 from workers.exchange import LearnerExchange, NullExchange
 from workers.failures import Cause
 from workers.fitting import InProcess, exchange_for, fit_for, forget_settings, last_word
 from workers.mailbox import Ended, Failed
-from workers.reporting import Outcome
+from workers.reporting import NullReporter, Outcome
 
 
 def test_one_worker_without_a_gpu_trains_here(tmp_path: Path) -> None:
-    assert isinstance(fit_for(plan(), "tests", tmp_path), InProcess)
+    assert isinstance(fit_for(plan(), Settings(), tmp_path), InProcess)
 
 
 def test_workers_forget_where_the_database_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,6 +35,8 @@ def test_a_failure_goes_before_an_end_and_the_first_before_the_others() -> None:
 
 
 def test_who_has_nothing_to_say_needs_no_meta_learner() -> None:
-    assert isinstance(exchange_for(plan(optimizer={"learn": "none"}), "tests"), NullExchange)
-    assert isinstance(exchange_for(plan(), "tests"), LearnerExchange)
-    assert isinstance(exchange_for(plan(optimizer={"learn": "none", "follow": True}), "tests"), LearnerExchange)
+    assert isinstance(exchange_for(plan(optimizer={"learn": "none"}), "tests", NullReporter()), NullExchange)
+    assert isinstance(exchange_for(plan(), "tests", NullReporter()), LearnerExchange)
+    assert isinstance(
+        exchange_for(plan(optimizer={"learn": "none", "follow": True}), "tests", NullReporter()), LearnerExchange
+    )

@@ -1,5 +1,6 @@
 """The contract of every launcher, and what only child processes do. Programs are real: child_runner.py."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from service.serve import ray_variables
 from workers import spares
 from workers.launchers import Ended, Launch, Launcher, LaunchError, ProcessLauncher
 from workers.ray_jobs import RayJobsLauncher
+from workers.registry import Known, Registry
 
 CHILD = (sys.executable, str(Path(__file__).with_name("child_runner.py")))
 
@@ -130,7 +132,7 @@ def test_contract(bench: Bench) -> None:
 
     bench.launcher.launch(long)
     heir = bench.successor()
-    assert heir.adopt(long, bench.notes(long)[0][0])
+    assert heir.adopt(long) == "watched"
     heir.launch(long)
     assert len(bench.notes(long)) == 1
     assert heir.ended() == []
@@ -180,16 +182,49 @@ def test_output_goes_to_the_attempts_log(local: Bench) -> None:
 
 def test_an_adopted_program_is_watched_by_its_pid(local: Bench) -> None:
     sleeper = local.launch("sleep")
-    (pid, _) = local.notes(sleeper)[0]
     heir = local.successor()
-    assert heir.adopt(sleeper, pid)
+    assert heir.adopt(sleeper) == "watched"
     local.launcher.stop(sleeper.submission_id, grace_s=5)
     assert local.ended(heir) == [Ended(sleeper.submission_id, None)]
 
 
-@pytest.mark.parametrize("pid", [None, os.getpid(), 2**22 + 1], ids=["none", "ours", "nobody"])
-def test_a_pid_that_is_no_runner_is_not_adopted(local: Bench, pid: int | None) -> None:
-    assert not local.launcher.adopt(Launch("sleep", 1, 7), pid)
+def test_a_program_that_died_meanwhile_is_gone_with_its_children(local: Bench) -> None:
+    deaf = local.launch("deaf")
+    group = local.notes(deaf)[0][0]
+    until(lambda: len(members(group)) == 2)
+    os.kill(group, signal.SIGKILL)
+    until(lambda: len(members(group)) == 1)
+    assert isinstance(local.launcher, ProcessLauncher)
+    os.waitpid(group, 0)  # as init does where the dispatcher is dead
+    assert local.successor().adopt(deaf) == "gone"
+    assert members(group) == []
+
+
+def test_of_a_program_that_nobody_here_started_nothing_is_known(local: Bench) -> None:
+    assert local.launcher.adopt(Launch("sleep", 1, 7)) == "unknown"
+
+
+def test_what_runs_for_nobody_is_ended(local: Bench) -> None:
+    kept, orphan = local.launch("sleep"), Launch("sleep", 2, 7)
+    local.launcher.launch(orphan)
+    until(lambda: local.notes(orphan))
+    pids = [local.notes(launch)[0][0] for launch in (kept, orphan)]
+    heir = local.successor()
+    heir.sweep({kept.submission_id})
+    assert [bool(members(pid)) for pid in pids] == [True, False]
+
+
+def test_what_another_living_dispatcher_looks_after_is_left_to_it(local: Bench) -> None:
+    sleeper = local.launch("sleep")
+    pid = local.notes(sleeper)[0][0]
+    registry = Registry(local.folder / "logs" / "running")
+    (entry,) = registry.entries()
+    theirs = replace(entry, owner=Known.of(os.getppid()))
+    (registry.folder / f"{pid}.json").write_text(json.dumps(asdict(theirs)))
+    heir = local.successor()
+    assert heir.adopt(sleeper) == "unknown"
+    heir.sweep(frozenset())
+    assert members(pid)
 
 
 def test_close_ends_everything(local: Bench) -> None:

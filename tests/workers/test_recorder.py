@@ -34,8 +34,12 @@ class Records:
     def is_settled(self) -> bool:
         return self.written == self.taken
 
-    def settle(self) -> None:
+    def settle(self, seconds: float) -> None:
         return
+
+    @property
+    def step(self) -> int | None:
+        return None
 
 
 def test_what_the_user_wants_reaches_the_loop() -> None:

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from service import attempts, clock, jobs
 from service.states import JobState
 from tests.workers.jobs import House
+from workers.failures import Cause
+from workers.mailbox import Failed, Inbox
 from workers.runner import LOST, RECORDED, Runner
 
 LONG: dict[str, Any] = {"training": {"steps": 1_000_000, "eval_every": 0, "checkpoint_every": 0}}
@@ -157,3 +160,72 @@ def test_a_storage_without_the_data_is_the_infrastructures(on_sqlite: House) -> 
             file.unlink()
     assert Runner(on_sqlite.memory, fence).run() == RECORDED
     assert on_sqlite.job(fence.job_id).state in (JobState.QUEUED, JobState.FAILED)
+
+
+class Stuck:
+    """Workers that never come to their first step, and a main thread that waits for them."""
+
+    leaves_no_trace = False
+
+    def __init__(self) -> None:
+        self.source = Inbox()
+        self.over = threading.Event()
+
+    def run(self) -> None:
+        assert self.over.wait(60)
+        self.source.post(Failed(0, Cause("infrastructure", "over", "the test is over")))
+
+
+def ended_from_outside(house: House, monkeypatch: pytest.MonkeyPatch, act: Callable[[str], object]) -> tuple[int, str]:
+    """The code with which the heartbeat's thread ended the process, and the job."""
+    stuck, codes = Stuck(), list[int]()
+    monkeypatch.setattr("workers.runner.fit_for", lambda *_: stuck)
+    monkeypatch.setattr("workers.runner.trains_here", lambda _: False)
+    monkeypatch.setattr("workers.runner.connect", lambda _: None)
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        stuck.over.set()
+
+    fence = house.start(**LONG)
+    act(fence.job_id)
+    Runner(house.memory, fence, leave).run()
+    return codes[0], fence.job_id
+
+
+def test_workers_that_are_still_placed_are_cancelled_at_once(on_sqlite: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cancel(job: str) -> None:
+        threading.Timer(0.2, on_sqlite.cancel, [job]).start()
+
+    code, job = ended_from_outside(on_sqlite, monkeypatch, cancel)
+    assert code == RECORDED
+    assert on_sqlite.job(job).state == JobState.CANCELLED
+
+
+def test_an_attempt_that_stands_still_is_ended_and_tried_again(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House.build(sqlite_url, tmp_path, stall_s=0.2)
+    code, job = ended_from_outside(house, monkeypatch, lambda _: None)
+    assert code == RECORDED
+    assert house.job(job).state == JobState.QUEUED
+    with house.memory.database.read() as session:
+        (attempt,) = jobs.attempts(session, job)
+    assert attempt.failure is not None
+    assert attempt.failure["code"] == "stalled"
+    house.memory.database.dispose()
+
+
+def test_a_database_that_is_away_costs_no_attempt(on_sqlite: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    fence = on_sqlite.start()
+    write, away = on_sqlite.memory.database.write, iter(range(6))
+
+    def sometimes(work: Callable[[Any], Any]) -> Any:
+        if next(away, None) is not None:
+            raise OperationalError("UPDATE", {}, Exception("connection refused"))
+        return write(work)
+
+    monkeypatch.setattr(on_sqlite.memory.database, "write", sometimes)
+    monkeypatch.setattr("workers.patience.FIRST_WAIT_S", 0.01)
+    assert Runner(on_sqlite.memory, fence).run() == RECORDED
+    assert on_sqlite.job(fence.job_id).state == JobState.SUCCEEDED

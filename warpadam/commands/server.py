@@ -63,16 +63,28 @@ def check(data_dir: DataDir = None, as_json: AsJson = False) -> None:
 
 @database.command("backup")
 def backup(
-    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; warpadam-<time>.tar where absent.")
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the database while it is in use."""
-    become_service("backup", data_dir, as_json, str(target))
+    """Copy database and storage into one archive, while they are in use."""
+    become_service("backup", data_dir, as_json, *(["--output", str(output)] if output else []))
+
+
+@database.command("restore")
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="An archive that db backup wrote.")],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Put an archive into an empty database and a storage, and bring it to this version's schema."""
+    become_service("restore", data_dir, as_json, str(source))
 
 
 def become_service(command: str, data_dir: Path | None, as_json: bool, *arguments: str) -> None:
     """Replaces this process, so that signals reach the service itself."""
     options = ["--data-dir", str(data_dir)] if data_dir else []
     options += ["--json"] if as_json else []
-    os.execv(sys.executable, [sys.executable, "-m", "service", *command.split(), *options, *arguments])
+    os.execv(sys.executable, [sys.executable, "-m", "service", *command.split(), *arguments, *options])

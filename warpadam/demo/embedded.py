@@ -16,15 +16,20 @@ _STOP_TIMEOUT_S = 60.0
 
 @contextmanager
 def embedded_service(data_dir: Path) -> Iterator[str]:
-    """Yields the URL of a service on a free port, ready for jobs. Its output goes to `data_dir/serve.log`."""
+    """Yields the URL of a service on a free port, ready for jobs. Its output goes to `data_dir/serve.log`.
+
+    It ends with this process however that dies: nobody else holds the other end of its standard input.
+    """
     data_dir.mkdir(parents=True, exist_ok=True)
     log = data_dir / "serve.log"
-    command = [sys.executable, "-m", "service", "serve", "--port", "0", "--data-dir", str(data_dir)]
+    command = [sys.executable, "-m", "service", "serve", "--owned", "--port", "0", "--data-dir", str(data_dir)]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT)
     try:
         yield _wait_until_ready(process, data_dir / "service.json", log)
     finally:
+        assert process.stdin is not None
+        process.stdin.close()
         process.terminate()
         try:
             process.wait(_STOP_TIMEOUT_S)

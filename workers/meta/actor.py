@@ -13,9 +13,11 @@ from typing import TypeVar, cast
 
 import ray
 from ray.actor import exit_actor
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError
 
+from service.db.outages import passes, patiently
 from service.db.session import Database
+from service.errors import Unavailable
 from service.learning import StaleEpochError
 from service.settings import Settings
 from service.storage import Storage
@@ -28,13 +30,18 @@ logger = logging.getLogger(__name__)
 
 EXCHANGES = 4
 FINALIZES = 64
+HEAD = "node:__internal_head__"
+"""What Ray's head alone has, once: on a cluster only the head holds the service's secrets, and no training worker."""
 DATABASE_WAIT_S = 5.0
+DATABASE_PATIENCE_S = 60.0
+"""Less than callers wait for an answer (`workers.meta.client.PATIENCE_S`)."""
 
 
 class FamilyLearner:
     """See `Learner`: the same methods, with the same promises."""
 
     def __init__(self, settings: Settings, family_id: int) -> None:
+        settings = settings.with_secrets()
         self._learner = _when_database_is_there(
             lambda: Learner(Database(settings.database), Storage(settings.storage), settings, family_id)
         )
@@ -43,14 +50,14 @@ class FamilyLearner:
     def exchange(
         self, contribution: bytes | None, token: int, job_id: str, follow: str | None, have_version: int | None
     ) -> Exchange:
-        return _or_end(lambda: self._learner.exchange(contribution, token, job_id, follow, have_version))
+        return _answer(lambda: self._learner.exchange(contribution, token, job_id, follow, have_version))
 
     @ray.method(concurrency_group="finalize")
     def finalize(self, job_id: str, token: int) -> int | None:
-        return _or_end(lambda: self._learner.finalize(job_id, token))
+        return _answer(lambda: self._learner.finalize(job_id, token))
 
     def ping(self) -> dict[str, object]:
-        return _or_end(lambda: {**self._learner.ping(), "pid": os.getpid()})
+        return _answer(lambda: {**self._learner.ping(), "pid": os.getpid()})
 
 
 def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
@@ -63,10 +70,11 @@ def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
         get_if_exists=True,
         lifetime="detached",
         num_cpus=0,
+        resources={HEAD: 0.001},
         max_restarts=-1,
         max_task_retries=-1,
     )
-    return cast(LearnerHandle, actor.remote(settings, family_id))
+    return cast(LearnerHandle, actor.remote(settings.without_secrets(), family_id))
 
 
 def end_learner(settings: Settings, family_id: int) -> None:
@@ -78,9 +86,14 @@ def end_learner(settings: Settings, family_id: int) -> None:
     ray.kill(actor, no_restart=True)
 
 
-def _or_end(call: Callable[[], T]) -> T:
+def _answer(call: Callable[[], T]) -> T:
+    """A database that is away is waited for: whatever a call does counts once. Unavailable: send it again."""
     try:
-        return call()
+        return patiently(call, DATABASE_PATIENCE_S)
+    except DBAPIError as error:
+        if not passes(error):
+            raise
+        raise Unavailable(f"the database of the meta-learner does not answer: {error.orig}") from None
     except StaleEpochError as error:
         logger.warning("this meta-learner ends: %s", error)
         exit_actor()  # type: ignore[no-untyped-call]
@@ -92,6 +105,8 @@ def _when_database_is_there(build: Callable[[], T]) -> T:
     while True:
         try:
             return build()
-        except OperationalError as error:
-            logger.warning("the database is not there, trying again: %s", error)
+        except DBAPIError as error:
+            if not passes(error):
+                raise
+            logger.warning("the database is not there, trying again: %s", error.orig)
             time.sleep(DATABASE_WAIT_S)

@@ -6,13 +6,15 @@ is an answer. That is always right: a contribution that arrives twice counts onc
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, cast
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import RayTaskError
 
 from service.errors import Unavailable
 from workers.meta.messages import Exchange, LearnerHandle, actor_name
+from workers.ray_connection import Connection, Steady
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -20,24 +22,28 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 LOOKUP_S = 0.1
+SLICE_S = 0.2
+"""Ray is held on to for so long at a time: longer, and a lost head could not be left."""
 PATIENCE_S = 120.0
 
 
 class Lookup:
-    """Finds the actor by its name, and again after it was lost."""
+    """Finds the actor by its name, and again after it, or all of Ray, was lost."""
 
-    def __init__(self, name: str, namespace: str) -> None:
-        self.name, self._namespace = name, namespace
-        self._actor: LearnerHandle | None = None
+    def __init__(self, name: str, namespace: str, connection: Connection) -> None:
+        self.name, self._namespace, self.connection = name, namespace, connection
+        self._actor: tuple[int, LearnerHandle] | None = None
 
     def find(self) -> LearnerHandle | None:
         """None while there is no such actor: the dispatcher makes it."""
-        if self._actor is None:
+        generation = self.connection.generation
+        if self._actor is None or self._actor[0] != generation:
             try:
-                self._actor = cast(LearnerHandle, ray.get_actor(self.name, namespace=self._namespace))
-            except ValueError:
+                actor = ray.get_actor(self.name, namespace=self._namespace)
+            except Exception:  # ValueError: there is none; anything else: Ray is going, and is asked again
                 return None
-        return self._actor
+            self._actor = (generation, cast(LearnerHandle, actor))
+        return self._actor[1]
 
     def forget(self) -> None:
         self._actor = None
@@ -48,58 +54,67 @@ class Pending(Generic[T]):
 
     def __init__(self, lookup: Lookup, call: "Callable[[LearnerHandle], ObjectRef[T]]") -> None:
         self._lookup, self._call = lookup, call
-        self._reference: ObjectRef[T] | None = None
-        self._answered = False
+        self._reference: tuple[int, ObjectRef[T]] | None = None
+        self._answer: Callable[[], T] | None = None
         self._advance(0)
 
     def done(self) -> bool:
         """Whether `result` returns, or raises, at once."""
         self._advance(0)
-        return self._answered
+        return self._answer is not None
 
     def result(self, timeout_s: float = PATIENCE_S) -> T:
         """The answer, or what the meta-learner raised. Unavailable after `timeout_s` without either."""
         deadline = time.monotonic() + timeout_s
-        while not self._answered:
+        while self._answer is None:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Unavailable(
                     f"{self._lookup.name} has not answered for {timeout_s:g} s: is the dispatcher running?"
                 )
             self._advance(left)
-        assert self._reference is not None
-        return ray.get(self._reference)
+        return self._answer()
 
     def _advance(self, wait_s: float) -> None:
         """Sends where that is to be done, and looks for the answer."""
-        if self._answered:
+        if self._answer is not None:
             return
-        if self._reference is None:
-            actor = self._lookup.find()
-            if actor is None:
-                time.sleep(min(wait_s, LOOKUP_S))
-                return
-            self._reference = self._call(actor)
-        ready, _ = ray.wait([self._reference], timeout=wait_s)
-        if not ready:
-            return
+        with self._lookup.connection.use() as joined:
+            under_way = joined and self._look(min(wait_s, SLICE_S))
+        if not under_way:
+            time.sleep(min(wait_s, LOOKUP_S))
+
+    def _look(self, wait_s: float) -> bool:
+        """False where there is nobody to ask; what Ray itself says of a call means: send it again."""
+        generation = self._lookup.connection.generation
         try:
-            ray.get(self._reference)
-        except (ActorDiedError, ActorUnavailableError):
+            if self._reference is None or self._reference[0] != generation:
+                actor = self._lookup.find()
+                if actor is None:
+                    return False
+                self._reference = (generation, self._call(actor))
+            reference = self._reference[1]
+            if ray.wait([reference], timeout=wait_s)[0]:
+                value = ray.get(reference)
+                self._answer = lambda: value
+        except RayTaskError as error:  # the meta-learner's own word
+            self._answer = partial(_raise, error)
+        except Exception:
             self._lookup.forget()
             self._reference = None
-            time.sleep(min(wait_s, LOOKUP_S))
-        except Exception:  # the meta-learner's own word: `result` raises it
-            self._answered = True
-        else:
-            self._answered = True
+            return False
+        return True
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 class LearnerClient:
     """Calls of one worker. `namespace` is the service's in Ray: `settings.ray_namespace`."""
 
-    def __init__(self, family_id: int, namespace: str) -> None:
-        self._lookup = Lookup(actor_name(family_id), namespace)
+    def __init__(self, family_id: int, namespace: str, connection: Connection | None = None) -> None:
+        self._lookup = Lookup(actor_name(family_id), namespace, connection or Steady())
 
     def exchange_async(
         self,

@@ -16,6 +16,9 @@ from warpadam.learn.rule import RULES
 from warpadam.learn.statistics import Contribution, JobSum, Statistics, digest_of
 from workers.meta.core import Snapshot, rebuild, solve
 
+LOOKS = 5
+"""A service at work changes what is checked; so often it is looked at again."""
+
 
 class DamagedLedgerError(Exception):
     """A file that the ledger names is not what it says. Restore the storage from a backup; nothing is guessed."""
@@ -64,8 +67,26 @@ def verify_ledger(session: Session, storage: Storage, family_id: int) -> Verific
 
     Its digest must be that of the contributions which its lineage names, and its P must be what its rule makes of them;
     on the machine and with the libraries that it was solved with, its bytes must come out again.
+    Files that go while they are read were folded meanwhile, by a meta-learner at work: then it looks again.
     """
-    ledger = learning.load(session, family_id)
+    for _ in range(LOOKS):
+        before = learning.load(session, family_id)
+        found = _verify(session, storage, before)
+        if not found.problems:
+            break
+        named = _named(before)
+        session.rollback()  # ends the view of this moment, so that the next look sees the next one
+        if _named(learning.load(session, family_id)) == named:
+            break
+    return found
+
+
+def _named(ledger: learning.Ledger) -> frozenset[str]:
+    rows = (row.path for row in ledger.rows if row.path is not None)
+    return frozenset((*rows, *(row.path for row in ledger.sums)))
+
+
+def _verify(session: Session, storage: Storage, ledger: learning.Ledger) -> Verification:
     digest, newest = ledger_digest(ledger.rows), ledger.newest
     if newest is None:
         contained: list[LedgerRow] = []

@@ -8,12 +8,14 @@ from service.db.models.base import Base, Json, UtcDateTime
 from service.db.models.blobs import Blob, BlobPiece
 from service.db.models.datasets import Dataset
 from service.db.models.families import Alias, AliasChange, Family, WarpVersion
+from service.db.models.garbage import CondemnedFile
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.keys import ApiKey, AuditRecord, Project
 from service.db.models.ledger import Contribution, JobSum
-from service.db.models.records import Checkpoint, Event, MetricPoint
+from service.db.models.queue import ProjectUsage
+from service.db.models.records import Checkpoint, Event, LogChunk, MetricPoint
 from service.db.models.starts import StartContribution, StartVersion
-from service.db.models.system import IdempotencyKey, Snapshot
+from service.db.models.system import IdempotencyKey, Receipt, Snapshot
 
 __all__ = [
     "Alias",
@@ -25,6 +27,7 @@ __all__ = [
     "Blob",
     "BlobPiece",
     "Checkpoint",
+    "CondemnedFile",
     "Contribution",
     "Dataset",
     "Event",
@@ -34,8 +37,11 @@ __all__ = [
     "JobLabel",
     "JobSum",
     "Json",
+    "LogChunk",
     "MetricPoint",
     "Project",
+    "ProjectUsage",
+    "Receipt",
     "Snapshot",
     "StartContribution",
     "StartVersion",

@@ -25,7 +25,7 @@ class Dataset(Base):
     uri: Mapped[str | None] = mapped_column(Text)
     """Where its bytes are: a path in the storage for uploads (`uploaded`), an outside URI, None for built-ins."""
     uploaded: Mapped[bool] = mapped_column(default=False)
-    sha256: Mapped[str | None] = mapped_column(String(64))
+    sha256: Mapped[str | None] = mapped_column(String(64), index=True)
     size: Mapped[int | None]
     info: Mapped[Json | None]
     """What was understood (service.data.DatasetInfo): shapes, types, classes, columns."""

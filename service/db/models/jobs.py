@@ -14,6 +14,7 @@ class Job(Base):
         Index("ix_jobs_queue", "state", "priority", "id"),
         Index("ix_jobs_project", "project", "id"),
         Index("ix_jobs_family", "family_id", "state"),
+        Index("ix_jobs_lane", "state", "lane", "priority", "id"),
     )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -22,10 +23,22 @@ class Job(Base):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"))
     state: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(default=0)
+    lane: Mapped[str] = mapped_column(String(200), default="")
+    """Project and needs (service.queue.lane_of): of the queued jobs in one lane either the first fits or none does."""
+    queued_at: Mapped[datetime | None]
+    """Since when it waits; kept when it starts."""
+    stuck_since: Mapped[datetime | None]
+    """Since when nothing in the cluster could ever hold it; None: something could."""
+    due_since: Mapped[datetime | None]
+    """Since when room is being made for it; None: others may pass."""
+    queue_timeout_s: Mapped[float | None]
+    """The description's, where a statement can see it."""
     spec: Mapped[Json]
     spec_version: Mapped[int]
     resolved: Mapped[Json]
     """service.jobs.Resolved: what the spec's references meant at submit (model sizes, anchor, seeds, versions)."""
+    base_path: Mapped[str | None] = mapped_column(Text, index=True)
+    """The file of the storage that its weights begin with: kept as long as the job may need it."""
     warp_version: Mapped[int | None]
     intent: Mapped[str | None] = mapped_column(String(16))
     """cancel or pause: what the user asked for, obeyed by the attempt or by the dispatcher."""
@@ -81,6 +94,8 @@ class Attempt(Base):
     launcher: Mapped[str] = mapped_column(String(16))
     pid: Mapped[int | None]
     start_step: Mapped[int | None]
+    workers: Mapped[int | None]
+    """How many train at present, where their number may change; None: as many as the description asks for at least."""
     warps: Mapped[list[Json]] = mapped_column(default=list)
     """Every (step, version) that the attempt trained under: `[{"step": 0, "version": 3}]`."""
     heartbeat_at: Mapped[datetime | None]

@@ -30,7 +30,7 @@ class Contribution(Base):
     """Gradients that were zero or not finite, and added nothing."""
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int]
-    path: Mapped[str | None] = mapped_column(Text)
+    path: Mapped[str | None] = mapped_column(Text, index=True)
     """Its file in the storage; None once it was folded into its job's sum."""
     created_at: Mapped[datetime]
 
@@ -45,5 +45,5 @@ class JobSum(Base):
     steps: Mapped[int]
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int]
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, index=True)
     created_at: Mapped[datetime]

@@ -1,8 +1,8 @@
-"""What a job leaves behind while it runs: metrics, events, checkpoints."""
+"""What a job leaves behind while it runs: metrics, events, checkpoints, what it printed."""
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.models.base import Base, Json
@@ -52,10 +52,22 @@ class Checkpoint(Base):
     val_loss: Mapped[float | None]
     model: Mapped[Json | None]
     """The resolved model whose state it is; None where it was uploaded."""
-    path: Mapped[str] = mapped_column(Text)
+    path: Mapped[str] = mapped_column(Text, index=True)
     """The model's state, safetensors, in the storage."""
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int]
-    state_path: Mapped[str | None] = mapped_column(Text)
+    state_path: Mapped[str | None] = mapped_column(Text, index=True)
     """What a resume needs beside it (optimizer, step, random states), safetensors, in the storage."""
     created_at: Mapped[datetime]
+
+
+class LogChunk(Base):
+    """Bytes `[start, end)` of what an attempt printed, whole lines; what lies between two chunks was dropped."""
+
+    __tablename__ = "log_chunks"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    end: Mapped[int]
+    data: Mapped[bytes] = mapped_column(LargeBinary)

@@ -31,3 +31,13 @@ class Snapshot(Base):
     dispatcher: Mapped[str] = mapped_column(String(64), primary_key=True)
     data: Mapped[Json]
     at: Mapped[datetime]
+
+
+class Receipt(Base):
+    """The last writing transaction of one connection to PostgreSQL (service/db/receipts.py)."""
+
+    __tablename__ = "receipts"
+
+    id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    sequence: Mapped[int]
+    at: Mapped[datetime] = mapped_column(index=True)

@@ -281,11 +281,13 @@ def test_server_commands_become_the_service(typed: Type, monkeypatch: pytest.Mon
     monkeypatch.setattr("os.execv", execute)
     typed("serve", "--port", "0", "--data-dir", "here")
     typed("db", "upgrade")
-    typed("db", "backup", "copy.db", "--data-dir", "here")
-    serve, upgrade, backup = became
-    assert serve == ["-m", "service", "serve", "--data-dir", "here", "--host", "127.0.0.1", "--port", "0"]
+    typed("db", "backup", "-o", "copy.tar", "--data-dir", "here")
+    typed("db", "restore", "copy.tar", "--json")
+    serve, upgrade, backup, restore = became
+    assert serve == ["-m", "service", "serve", "--host", "127.0.0.1", "--port", "0", "--data-dir", "here"]
     assert upgrade == ["-m", "service", "upgrade"]
-    assert backup == ["-m", "service", "backup", "--data-dir", "here", "copy.db"]
+    assert backup == ["-m", "service", "backup", "--output", "copy.tar", "--data-dir", "here"]
+    assert restore == ["-m", "service", "restore", "copy.tar", "--json"]
 
 
 def test_commands_of_keys_and_projects_become_the_service(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,77 @@
+"""`make chaos`: rounds of real kills on both databases, a soak and a burst; a summary, and 1 where anything was lost.
+
+python -m tests.chaos --rounds 60 --seed 7 --database both --output chaos
+"""
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+
+from tests.chaos import endurance, load, plan, report
+from tests.chaos.campaign import Campaign, Result
+from tests.chaos.house import House
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kills parts of a service, and checks.")
+    parser.add_argument("--rounds", type=int, default=60, help="of each database")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="the same seed makes the same plan")
+    parser.add_argument("--database", choices=["sqlite", "postgresql", "both"], default="both")
+    parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of blows")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
+    parser.add_argument("--jobs", type=int, default=3, help="in each round")
+    parser.add_argument("--soak", type=int, default=200, help="jobs through one service; 0: none")
+    parser.add_argument("--burst", type=int, default=1000, help="submits at once; 0: none")
+    parser.add_argument("--output", type=Path, default=Path("chaos"))
+    options = parser.parse_args()
+    say(f"seed {options.seed}")
+    results: list[Result] = []
+    extra: dict[str, object] = {}
+    for database in ["sqlite", "postgresql"] if options.database == "both" else [options.database]:
+        results.append(run(options, database, extra))
+        report.write(options.output, results, extra)
+    found = report.write(options.output, results, extra)
+    say((options.output / "chaos.md").read_text())
+    return 1 if any(each["problems"] for each in found["campaigns"]) else 0
+
+
+def run(options: argparse.Namespace, database: str, extra: dict[str, object]) -> Result:
+    kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
+    rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
+    result = Result(database, options.seed)
+    house = House(database).open()
+    try:
+        campaign = Campaign(house, result)
+        campaign.prepare(range(load.SHAPES), groups="worker" in kinds)
+        give_up = time.monotonic() + 60 * options.minutes
+        for each in rounds:
+            began = time.monotonic()
+            if began > give_up:
+                break
+            campaign.run([each])
+            kinds_now = ", ".join(blow.kind for blow in each.blows)
+            say(f"{database} round {each.number}: {kinds_now} ({time.monotonic() - began:.0f} s)")
+            for line in result.problems:
+                say(f"  {line}")
+        if database == "sqlite" and options.soak:
+            extra["soak"] = endurance.soak(campaign, options.soak)
+        if options.burst:
+            extra[f"burst on {database}"] = endurance.burst(house, options.burst)
+    finally:
+        result.problems += [f"left at the end: {line}" for line in house.close()]
+    if not result.problems:
+        house.remove()
+    else:
+        say(f"the house is kept in {house.folder}")
+    return result
+
+
+def say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

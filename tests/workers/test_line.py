@@ -1,0 +1,95 @@
+"""The queue as the dispatcher works with it, on real databases."""
+
+import pytest
+from sqlalchemy.orm import Session
+
+from service import attempts, queue
+from service.cluster import ClusterState
+from service.db import queue_queries
+from service.db.models import Job
+from service.db.session import Database
+from service.queue import lane_of
+from service.settings import Settings
+from service.spec import JobSpec
+from tests.service.kit import Bench, later
+from workers.cluster import View
+from workers.line import Line, MayStart
+from workers.policies import Node
+
+FOUR = View((Node("a", 4, 0),), connected=True, error=None)
+
+
+@pytest.fixture
+def bench(database: Database) -> Bench:
+    return Bench(database)
+
+
+def claim(bench: Bench, line: Line, seconds: float = 0, may_start: MayStart | None = None) -> str | None:
+    said = {} if may_start is None else {"may_start": may_start}
+    found = bench.write(lambda session: line.claim(session, FOUR, "process", now=later(seconds), **said))
+    return None if found is None else found.job.id
+
+
+def of_project(bench: Bench, project: str, **fields: object) -> str:
+    """A job of another project than the bench's."""
+    job = bench.submit(**fields)
+
+    def move(session: Session) -> None:
+        row = session.get_one(Job, job.id)
+        row.project, row.queued_at = project, later(0)
+        row.lane = lane_of(project, JobSpec.model_validate(row.spec, extra="ignore").resources)
+
+    bench.write(move)
+    return job.id
+
+
+def test_projects_take_turns(bench: Bench) -> None:
+    line = Line(Settings())
+    greedy = [of_project(bench, "greedy") for _ in range(3)]
+    modest = of_project(bench, "modest")
+    assert [claim(bench, line) for _ in range(4)] == [greedy[0], modest, greedy[1], greedy[2]]
+
+
+def test_who_used_much_lately_goes_last(bench: Bench) -> None:
+    line = Line(Settings())
+    bench.write(lambda session: queue.account(session, {"a": 1.0}, later(-60), 3600))
+    bench.write(lambda session: queue.account(session, {"a": 1.0}, later(0), 3600))
+    heavy, light = of_project(bench, "a"), of_project(bench, "b")
+    assert [claim(bench, line), claim(bench, line)] == [light, heavy]
+
+
+def test_room_is_made_for_who_waited_long_and_that_is_remembered(bench: Bench) -> None:
+    line = Line(Settings())
+    first = of_project(bench, "p")
+    assert claim(bench, line) == first
+    large = of_project(bench, "q", resources={"workers": 4})
+    small = of_project(bench, "p")
+    assert claim(bench, line, 61) is None, "it became due at this look"
+    assert bench.job(large).due_since == later(61)
+    assert line.told()[bench.job(small).lane]["code"] == "reserved"
+    assert claim(bench, Line(Settings()), 62) is None, "another dispatcher knows it too"
+    (held,) = bench.read(attempts.live)
+    bench.lose(held.fence)
+    assert claim(bench, line, 62) == large
+    assert bench.job(large).due_since is None
+
+
+def test_a_quota_lets_others_pass_and_is_told(bench: Bench) -> None:
+    line = Line(Settings())
+    barred, free = of_project(bench, "barred"), of_project(bench, "free")
+    assert claim(bench, line, may_start=lambda project, _: project != "barred") == free
+    assert claim(bench, line, may_start=lambda project, _: project != "barred") is None
+    assert line.told()[bench.job(barred).lane]["code"] == "quota"
+
+
+def test_once_a_second_it_marks_what_never_fits_and_charges(bench: Bench) -> None:
+    line = Line(Settings())
+    huge = of_project(bench, "p", resources={"workers": 9})
+    of_project(bench, "q")
+    seen = ClusterState.model_validate({"nodes": [{"id": "a", "cpus": 4}]})
+    claim(bench, line)
+    bench.write(lambda session: line.look(session, FOUR, seen))
+    reason = bench.job(huge).pending_reason
+    assert reason is not None
+    assert reason["code"] == "too_large"
+    assert [row.project for row in bench.read(queue_queries.usage_seen)] == ["q"]

@@ -1,0 +1,39 @@
+"""Folders that last as long as their process."""
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from workers import scratch
+
+HOLD = "from workers.scratch import scratch\nwith scratch() as folder:\n    print(folder, flush=True)\n    input()"
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+def test_it_is_there_while_it_is_used_and_then_gone() -> None:
+    with scratch.scratch() as folder:
+        assert folder.is_dir()
+        assert scratch.sweep() == 0
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_that_of_a_killed_process_is_removed() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        folder = Path(holder.stdout.readline().strip())
+        assert scratch.sweep() == 0
+        holder.kill()
+        holder.wait()
+    assert scratch.sweep() == 1
+    assert not folder.exists()

@@ -1,0 +1,39 @@
+"""Programs that somebody has stopped (SIGSTOP, a debugger) and not continued.
+
+Such a program may hold the lock of a database with one writer, as SQLite is, and then nobody can write that its lease
+is over. So it is ended first, without a word to the database; that it ended is then written like any other end.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import psutil
+
+LOOK_EVERY_S = 1.0
+
+
+@dataclass
+class Frost:
+    """Which processes have been stopped for longer than they may be."""
+
+    patience_s: float
+    clock: Callable[[], float] = time.monotonic
+    _since: dict[int, float] = field(default_factory=dict, init=False)
+    _looked: float = field(default=float("-inf"), init=False)
+
+    def bitten(self, pids: Iterable[int]) -> list[int]:
+        """Those of the processes that were stopped at every look for the whole patience."""
+        at = self.clock()
+        if at - self._looked < LOOK_EVERY_S:
+            return []
+        self._looked, before = at, self._since
+        self._since = {pid: before.get(pid, at) for pid in pids if _is_stopped(pid)}
+        return [pid for pid, since in self._since.items() if at - since >= self.patience_s]
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
