@@ -18,10 +18,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-SECRETS = frozenset({"database_url"})
-"""Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
-
 from service.stores import Store
+
+SECRETS = frozenset({"database_url", "data_stores"})
+"""Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
 
 
 class Settings(BaseSettings):
@@ -134,14 +134,14 @@ class Settings(BaseSettings):
 
     def without_secrets(self) -> "Settings":
         """For a process that finds them in a `secrets_dir` of its own (`with_secrets`); without that, unchanged."""
-        return self if self.secrets_dir is None else self.model_copy(update=dict.fromkeys(SECRETS, ""))
+        return self if self.secrets_dir is None else self.model_copy(update={"database_url": "", "data_stores": ()})
 
     def with_secrets(self) -> "Settings":
         """The same with what is in `secrets_dir`, on this machine."""
         if self.secrets_dir is None:
             return self
-        files = {name: self.secrets_dir / f"warpadam_{name}" for name in SECRETS}
-        return self.model_copy(update={name: file.read_text().strip() for name, file in files.items()})
+        found = SecretsSettingsSource(type(self), secrets_dir=self.secrets_dir)()
+        return self.model_validate({**self.__dict__, **{name: found[name] for name in SECRETS & found.keys()}})
 
     @property
     def is_loopback(self) -> bool:

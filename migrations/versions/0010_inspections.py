@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0003"
+down_revision = "0005"
 
 INTEGER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -15,3 +15,9 @@ def upgrade() -> None:
     for name in ("inspections", "inspected_bytes"):
         op.add_column("datasets", sa.Column(name, INTEGER, nullable=False, server_default="0"))
     op.create_index("ix_datasets_state", "datasets", ["state", "inspect_until"])
+
+
+def downgrade() -> None:
+    op.drop_index("ix_datasets_state", "datasets")
+    for name in ("inspected_bytes", "inspections", "inspect_until", "inspector"):
+        op.drop_column("datasets", name)
