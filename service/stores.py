@@ -75,7 +75,7 @@ class Store(BaseModel):
 
 
 def open_remote(uri: str, project: str, stores: Sequence[Store]) -> BinaryIO:
-    """The file at an address of one of SCHEMES. InvalidRequest where it is none of this project's, else fsspec's errors."""
+    """The file at an address. Raises InvalidRequest where it is none of this project's, else whatever fsspec does."""
     scheme = urlsplit(uri).scheme.lower()
     if _DOTS.search(unquote(unquote(urlsplit(uri).path))):
         raise refused("an address holds no . or .. as a folder: write it out")

@@ -15,7 +15,7 @@ from api import uploads
 from api.deps import Services
 from service.errors import InvalidRequest
 from tests.api.conftest import MAX_UPLOAD_BYTES
-from tests.api.made import npz
+from tests.api.made import npz, warp_file
 
 HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.npz"\r\n\r\n'
 
@@ -73,7 +73,15 @@ def digest_of(data: bytes) -> str:
     return f"sha-256=:{base64.b64encode(hashlib.sha256(data).digest()).decode()}:"
 
 
-def test_a_digest_that_fits_is_taken_and_told_with_the_download(client: TestClient) -> None:
+def test_downloads_say_their_digest(client: TestClient) -> None:
+    client.post("/v1/families", json={"name": "f"})
+    assert client.post("/v1/families/f/warps", files={"file": ("p", warp_file())}).status_code == 201
+    for headers in ({}, {"Range": "bytes=3-9"}):
+        answer = client.get("/v1/families/f/warps/1/content", headers=headers)
+        assert answer.headers["repr-digest"] == digest_of(warp_file())
+
+
+def test_a_digest_that_fits_is_taken(client: TestClient) -> None:
     good = hashlib.sha256(npz()).hexdigest()
     for sha256 in (good, good.upper()):
         answer = client.post("/v1/datasets", data={"sha256": sha256}, files={"file": ("a.npz", npz())})
