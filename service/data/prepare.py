@@ -119,6 +119,7 @@ def prepare(raw: Raw, options: DatasetOptions, form: Format | None, size: int) -
             *raw.warnings,
             *targets.warnings,
             *_range_warnings(raw.kind, train.x, normalization),
+            *_constant_warnings(raw, train.x),
             *_unseen(targets, subsets[0], subsets[1], drawn=val is None),
         ],
     )
@@ -167,6 +168,20 @@ def _range_warnings(kind: Kind, x: Array, normalization: Normalization | None) -
             "give uint8, or register with normalize: standard."
         ]
     return []
+
+
+def _constant_warnings(raw: Raw, x: Array) -> list[str]:
+    """Names the columns of a table that say nothing: the same value in every row."""
+    if raw.kind != "table":
+        return []
+    same = np.ones(x.shape[1], dtype=bool)
+    for block in blocks(len(x), x.shape[1]):
+        same &= (x[block] == x[0]).all(axis=0)
+        if not same.any():
+            return []
+    names = [repr(raw.columns[place]) if raw.columns else str(place) for place in np.flatnonzero(same)]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"The same value in every row, so nothing to learn from: input column {shown}."]
 
 
 def _largest(x: Array) -> float:
