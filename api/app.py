@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import errors
@@ -47,7 +48,9 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        services.inspector.start()
         yield
+        await anyio.to_thread.run_sync(services.inspector.stop)
         if database is None:
             services.database.dispose()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
 
+from api import digests
 from api.errors import HttpError
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
@@ -42,6 +43,7 @@ def respond(request: Request, content: Content, *, location: str | None = None) 
     headers = {
         "ETag": content.etag,
         "Accept-Ranges": "bytes",
+        "Repr-Digest": digests.header(content.sha256),
         "Cache-Control": "private, max-age=31536000, immutable" if is_immutable else "private, no-cache",
     }
     if location:

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from api.access import Access
 from api.hub import Hubs
+from api.inspector import InspectorThread
 from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
@@ -37,9 +38,11 @@ class Services:
     storage: Storage
     access: Access = field(init=False)
     hubs: Hubs = field(init=False, default_factory=Hubs)
+    inspector: InspectorThread = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))
+        object.__setattr__(self, "inspector", InspectorThread(self.settings, self.database, self.storage))
 
 
 async def _services(request: Request) -> Services:

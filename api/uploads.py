@@ -12,14 +12,28 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
+from api import digests
 from service.errors import InvalidRequest
 
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FIELDS = 32
+MAX_BEFORE_FILE = MAX_FIELDS * MAX_FIELD_BYTES
+MAX_AFTER_FILE = 64 * 1024
+"""Bytes of a form around its file: a body without end is no reason to read without end."""
 
 
 def chunks(request: Request) -> Iterator[bytes]:
-    """The body's pieces; call it from a plain endpoint's thread. Raises InvalidRequest where the client goes away."""
+    """The body's pieces; call it from a plain endpoint's thread.
+
+    Raises InvalidRequest where the client goes away, and at the end where the body is not what its digest headers say.
+    """
+    pieces = _pieces(request)
+    for name, sha256 in digests.of_body(request.headers).items():
+        pieces = digests.checked(pieces, sha256, name)
+    return pieces
+
+
+def _pieces(request: Request) -> Iterator[bytes]:
     stream = request.stream()
 
     async def following() -> bytes | None:
@@ -48,10 +62,11 @@ def file_chunks(request: Request) -> Iterator[bytes]:
     if not is_form(request):
         return chunks(request)
     form = Form(request)
+    sha256 = form.fields.pop("sha256", None) or None
     unknown = next(iter(form.fields), None)
     if unknown is not None:
-        raise InvalidRequest("unknown field; send the file only", param=unknown)
-    return form.file()
+        raise InvalidRequest("unknown field; send the file, and before it sha256 or nothing", param=unknown)
+    return digests.checked(form.file(), sha256)
 
 
 class Form:
@@ -69,16 +84,26 @@ class Form:
         self.filename: str | None = None
         self._source = chunks(request)
         self._parts = _Parts(boundary)
+        before = 0
         while not self._parts.in_file:
+            if before > MAX_BEFORE_FILE:
+                raise InvalidRequest(
+                    f"No file begins within the first {MAX_BEFORE_FILE} bytes of the form.", param="file"
+                )
             piece = next(self._source, None)
             if piece is None:
                 raise InvalidRequest("The form has no file: add one as its last part, named file.", param="file")
+            before += len(piece)
             self._parts.write(piece)
         self.fields, self.filename = self._parts.fields, self._parts.filename
 
     def file(self) -> Iterator[bytes]:
         yield from self._parts.take()
+        after = 0
         for piece in self._source:
+            after += len(piece) if self._parts.ended else 0
+            if after > MAX_AFTER_FILE:
+                raise InvalidRequest("The body goes on after the end of its form.", param="file")
             self._parts.write(piece)
             yield from self._parts.take()
         if not self._parts.ended:

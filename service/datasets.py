@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from service import data, outbound
 from service.data import builtin, outside
-from service.data.source import BuiltinSource, FileSource, Source
+from service.data.source import BuiltinSource, FileSource, Progress, Source, watched
 from service.db.models import Dataset, Job
 from service.db.session import Database
 from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound, ServiceError
@@ -42,6 +42,8 @@ class Outside:
     """A file or folder that lies elsewhere: below the server's data roots, or at a URL."""
 
     uri: str
+    project: str
+    """Whose stores may be read."""
 
 
 Origin = Uploaded | Outside | BuiltinSource
@@ -60,14 +62,18 @@ class Examined:
     error: str | None = None
 
 
-def examine(storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions) -> Examined:
-    """Reads the whole data once.
+def examine(
+    storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions, progress: Progress | None = None
+) -> Examined:
+    """Reads the whole data, and tells `progress` how many bytes of an upload it has read.
 
     Raises InvalidRequest (param `uri` or `builtin`) where `origin` itself cannot be read, TooLarge where it is that.
     """
     with ExitStack() as stack:
         try:
             source, sha256 = stack.enter_context(_opened(storage, settings, origin))
+            if progress is not None and isinstance(source, FileSource):
+                source = watched(source, progress)
         except data.DataError as error:
             raise InvalidRequest(str(error), param="builtin") from error
         try:
@@ -86,25 +92,42 @@ def add(session: Session, project: str, examined: Examined, now: datetime) -> Da
         found = _equal(session, project, examined.origin, options, examined.sha256)
         if found is not None:
             return found
-    uploaded = isinstance(examined.origin, Uploaded)
-    row = Dataset(
-        id=new_id("ds"),
-        project=project,
-        name=data.printable(examined.options.name or _name(examined.origin), 200),
-        state="ready" if examined.info else "invalid",
-        options=options,
-        uri=_uri(examined.origin),
-        uploaded=uploaded,
-        sha256=examined.sha256,
-        size=examined.size,
-        info=examined.info.model_dump(mode="json") if examined.info else None,
-        error=examined.error,
-        created_at=now,
-        deleted_at=None,
-    )
+    row = _row(project, examined.origin, examined.options, now)
+    conclude(row, examined)
     session.add(row)
     session.flush()
     return row
+
+
+def begin(session: Session, project: str, upload: Uploaded, options: DatasetOptions, now: datetime) -> Dataset:
+    """The row of an upload that is still to be examined (`service.inspecting`)."""
+    row = _row(project, upload, options, now)
+    row.sha256, row.size = upload.stored.sha256, upload.stored.size
+    session.add(row)
+    session.flush()
+    return row
+
+
+def conclude(row: Dataset, examined: Examined) -> None:
+    """Writes down what was found."""
+    row.state = "ready" if examined.info else "invalid"
+    row.options = _stored_options(examined.origin, examined.options)
+    row.sha256, row.size = examined.sha256, examined.size
+    row.info = examined.info.model_dump(mode="json") if examined.info else None
+    row.error = examined.error
+
+
+def _row(project: str, origin: Origin, options: DatasetOptions, now: datetime) -> Dataset:
+    return Dataset(
+        id=new_id("ds"),
+        project=project,
+        name=data.printable(options.name or _name(origin), 200),
+        state="inspecting",
+        options=_stored_options(origin, options),
+        uri=_uri(origin),
+        uploaded=isinstance(origin, Uploaded),
+        created_at=now,
+    )
 
 
 Noted = Callable[[Session, Dataset], None]
@@ -168,7 +191,7 @@ def for_spec(
     if ref.builtin is not None:
         origin, param = BuiltinSource(ref.builtin, ref.part), "dataset.part" if ref.part else "dataset.builtin"
     else:
-        origin, param = Outside(ref.uri or ""), "dataset.uri"
+        origin, param = Outside(ref.uri or "", project), "dataset.uri"
     try:
         row = register(database, storage, settings, project, origin, options=options, noted=noted)
     except InvalidRequest as error:
@@ -214,7 +237,7 @@ def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) 
     options = DatasetOptions.model_validate(row.options, extra="ignore")
     with ExitStack() as stack:
         try:
-            source, sha256 = stack.enter_context(_opened(storage, settings, _origin(row)))
+            source, sha256 = stack.enter_context(_opened(storage, settings, origin_of(row)))
         except ServiceError as error:
             raise data.DataError(f"The data of {row.id} cannot be read any more. {error.detail}") from error
         if sha256 != row.sha256:
@@ -269,12 +292,12 @@ def _stored_options(origin: Origin, options: DatasetOptions) -> dict[str, Any]:
     return stored
 
 
-def _origin(row: Dataset) -> Origin:
+def origin_of(row: Dataset) -> Origin:
     if row.uploaded:
         stored = Stored(row.uri or "", row.sha256 or "", row.size or 0)
         return Uploaded(stored, row.options.get("filename") or "the upload")
     if row.uri is not None:
-        return Outside(row.uri)
+        return Outside(row.uri, row.project)
     return BuiltinSource(row.options["builtin"], row.options.get("part"))
 
 
@@ -285,12 +308,20 @@ def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tu
         stored = origin.stored
         yield FileSource(origin.filename, stored.size, lambda: storage.open(stored.path)), stored.sha256
     elif isinstance(origin, Outside):
-        guard = outbound.Guard.of(settings)
-        with outside.opened(origin.uri, settings.data_roots, settings.max_upload_bytes, guard) as found:
+        with outside.opened(
+            origin.uri,
+            settings.data_roots,
+            settings.max_upload_bytes,
+            outbound.Guard.of(settings),
+            project=origin.project,
+            stores=settings.data_stores,
+        ) as found:
             yield found
     else:
         yield origin, builtin.digest(origin)
 
 
 def _limits(settings: Settings) -> data.Limits:
-    return data.Limits(max_bytes=settings.max_upload_bytes)
+    return data.Limits(
+        max_bytes=settings.max_upload_bytes, memory_bytes=settings.data_memory_bytes, scratch=settings.scratch
+    )

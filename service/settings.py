@@ -18,7 +18,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-SECRETS = frozenset({"database_url"})
+from service.stores import Store
+
+SECRETS = frozenset({"database_url", "data_stores"})
 """Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
 
 
@@ -37,6 +39,8 @@ class Settings(BaseSettings):
     """fsspec URL for datasets, checkpoints and statistics; empty: `data_dir/storage`."""
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders from which datasets may be named by local path, separated by the system's path separator."""
+    data_stores: tuple[Store, ...] = ()
+    """Prefixes of stores from which datasets may be named by URL, with their projects and credentials; JSON."""
     ray_address: str = ""
     """`host:port` of a Ray cluster's GCS. Empty is an error for whoever needs Ray: nobody joins one by chance."""
     ray_namespace: str = "warpadam"
@@ -55,6 +59,10 @@ class Settings(BaseSettings):
     allow_code: bool = False
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
+    data_memory_bytes: int = Field(default=2**30, ge=0)
+    """Arrays of a dataset larger than this lie in mapped files, `data_dir/scratch`, instead of in memory."""
+    inspect_at_once_bytes: int = Field(default=32 * 2**20, ge=0)
+    """Uploads up to this size are inspected before they are answered; larger ones after."""
 
     outbound_networks: Annotated[tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...], NoDecode] = ()
     """Private networks that webhooks and datasets by HTTP may reach, separated by commas."""
@@ -140,14 +148,14 @@ class Settings(BaseSettings):
 
     def without_secrets(self) -> "Settings":
         """For a process that finds them in a `secrets_dir` of its own (`with_secrets`); without that, unchanged."""
-        return self if self.secrets_dir is None else self.model_copy(update=dict.fromkeys(SECRETS, ""))
+        return self if self.secrets_dir is None else self.model_copy(update={"database_url": "", "data_stores": ()})
 
     def with_secrets(self) -> "Settings":
         """The same with what is in `secrets_dir`, on this machine."""
         if self.secrets_dir is None:
             return self
-        files = {name: self.secrets_dir / f"warpadam_{name}" for name in SECRETS}
-        return self.model_copy(update={name: file.read_text().strip() for name, file in files.items()})
+        found = SecretsSettingsSource(type(self), secrets_dir=self.secrets_dir)()
+        return self.model_validate({**self.__dict__, **{name: found[name] for name in SECRETS & found.keys()}})
 
     @property
     def is_loopback(self) -> bool:
@@ -167,6 +175,11 @@ class Settings(BaseSettings):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         return self.database_url
+
+    @property
+    def scratch(self) -> Path:
+        """Folder of files that processes map while they read a dataset; they have no name there."""
+        return self.data_dir / "scratch"
 
     @property
     def storage(self) -> str:

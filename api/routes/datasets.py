@@ -6,16 +6,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from sqlalchemy.orm import Session
 
-from api import quotas, uploads
+from api import digests, quotas, uploads
 from api.bodies import read_json, validate
 from api.changes import Change, ChangesDep
 from api.deps import DatasetsRead, DatasetsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
 from api.schemas.datasets import Dataset
-from service import clock, datasets
+from service import clock, datasets, inspecting
 from service.access import Caller
 from service.data.source import BuiltinSource
+from service.db import models
 from service.errors import InvalidRequest
 from service.spec import DatasetOptions, DatasetRef
 
@@ -28,6 +29,7 @@ def _body_schema() -> dict[str, Any]:
     """OpenAPI's description of the two bodies; the form has the options' fields, then the file."""
     form = DatasetOptions.model_json_schema()
     form["properties"]["file"] = {"type": "string", "format": "binary", "description": "The form's last part."}
+    form["properties"]["sha256"] = {"type": "string", "description": "Of the file, in hex; compared when it is here."}
     form["required"] = ["file"]
     named = DatasetRef.model_json_schema()
     del named["properties"]["id"]
@@ -41,17 +43,24 @@ def _body_schema() -> dict[str, Any]:
 
 @router.post("", status_code=201, response_model=Dataset, openapi_extra=_body_schema())
 def register(request: Request, services: ServicesDep, caller: DatasetsWrite, once: OnceDep) -> Response:
-    """Registers a dataset: a form with a file, or JSON with `uri` or `builtin`. It is read at once."""
+    """Registers a dataset: a form with a file, or JSON with `uri` or `builtin`. Small files are read at once.
+
+    Of a large one the answer has the state `inspecting`, and `progress` until it is `ready` or `invalid`.
+    """
     if uploads.is_form(request):
         fingerprint, origin, options = _uploaded(request, services, caller)
     else:
-        fingerprint, origin, options = _named(request)
+        fingerprint, origin, options = _named(request, caller)
 
     def prepare() -> Callable[[Session], Made]:
+        if isinstance(origin, datasets.Uploaded) and inspecting.is_large(services.settings, origin):
+            return lambda session: _begin(session, origin, options, services, caller)
         examined = datasets.examine(services.storage, services.settings, origin, options)
         return lambda session: _add(session, examined, services, caller)
 
-    return once.plan(fingerprint, prepare)
+    answer = once.plan(fingerprint, prepare)
+    services.inspector.wake()
+    return answer
 
 
 def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[object, datasets.Origin, DatasetOptions]:
@@ -60,25 +69,36 @@ def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[obj
         raise InvalidRequest("send the file as the last part of a multipart form", param="file")
     form = uploads.Form(request)
     given = {name: value for name, value in form.fields.items() if value}
+    sha256 = given.pop("sha256", None)
     options = validate(DatasetOptions, given)
-    stored = quotas.store(services, caller, request, STORED_AS, form.file())
+    stored = quotas.store(services, caller, request, STORED_AS, digests.checked(form.file(), sha256))
     filename = uploads.plain_name(form.filename, "upload")
     return {"options": given, "sha256": stored.sha256}, datasets.Uploaded(stored, filename), options
 
 
-def _named(request: Request) -> tuple[object, datasets.Origin, DatasetOptions]:
+def _named(request: Request, caller: Caller) -> tuple[object, datasets.Origin, DatasetOptions]:
     ref = read_json(request, DatasetRef)
     if ref.id is not None:
         raise InvalidRequest("the service chooses ids; give uri or builtin", param="id")
     options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
-    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.Outside(ref.uri or "")
+    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.Outside(ref.uri or "", caller.project)
     return ref, origin, options
 
 
 def _add(session: Session, examined: datasets.Examined, services: Services, caller: Caller) -> Made:
     if isinstance(examined.origin, datasets.Uploaded):
         quotas.claim(session, services, caller, examined.origin.stored.size)
-    row = datasets.add(session, caller.project, examined, clock.now())
+    return _made(datasets.add(session, caller.project, examined, clock.now()))
+
+
+def _begin(
+    session: Session, origin: datasets.Uploaded, options: DatasetOptions, services: Services, caller: Caller
+) -> Made:
+    quotas.claim(session, services, caller, origin.stored.size)
+    return _made(datasets.begin(session, caller.project, origin, options, clock.now()))
+
+
+def _made(row: models.Dataset) -> Made:
     change = Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size})
     return Made(Dataset.of(row), 201, f"/v1/datasets/{row.id}", change)
 

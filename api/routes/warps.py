@@ -30,7 +30,13 @@ FILE_BODY = {
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"file": {"type": "string", "format": "binary"}}}
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "sha256": {"type": "string", "description": "Of the file, in hex."},
+                        "file": {"type": "string", "format": "binary"},
+                    },
+                }
             },
         },
     }

@@ -2,15 +2,25 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import BaseModel, ConfigDict
 
 from api.schemas.common import Answer, Json, Time
 from service.data import DatasetInfo
 from service.db import models
 
 
+class Progress(BaseModel):
+    """Bytes that were read; of some formats a file is read more than once, so the end may come later than its size."""
+
+    bytes: int
+    of: int
+
+
 class Dataset(Answer):
-    """`info` is there once it is `ready`; `error` says what to do where it is `invalid`."""
+    """`info` is there once it is `ready`; `error` says what to do where it is `invalid`.
+
+    `progress` is there while it is `inspecting`.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -25,6 +35,7 @@ class Dataset(Answer):
                 "size": 1_200_000,
                 "info": {"kind": "table", "train": 900, "val": 100, "input": {"shape": [48], "dtype": "float32"}},
                 "error": None,
+                "progress": None,
                 "created_at": "2026-01-31T12:00:00.000Z",
             }
         }
@@ -41,6 +52,7 @@ class Dataset(Answer):
     size: int | None
     info: DatasetInfo | None
     error: str | None
+    progress: Progress | None = None
     created_at: Time
 
     @classmethod
@@ -56,6 +68,11 @@ class Dataset(Answer):
                 "size": row.size,
                 "info": row.info,
                 "error": row.error,
+                "progress": _progress(row),
                 "created_at": row.created_at,
             }
         )
+
+
+def _progress(row: models.Dataset) -> dict[str, int] | None:
+    return {"bytes": row.inspected_bytes, "of": row.size or 0} if row.state == "inspecting" else None

@@ -1,10 +1,12 @@
 """`.csv`: a header, then rows; separated by commas, semicolons or tabs; UTF-8; quoted fields may span lines.
 
-Every field is read as text and each column is then typed as a whole, so that what spoils a column can be named.
+The file is read twice, a block at a time: every field as text, to see what each column is as a whole, and what spoils
+it; then as that.
 """
 
 import csv
 import io
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,12 +16,14 @@ from service.data.errors import DataError
 from service.data.limits import Limits
 from service.data.raw import Raw
 from service.data.source import FileSource
-from service.data.tables import check_names, read_table, target_columns
+from service.data.tables import Stream, check_names, read_table, target_columns
 from service.spec import DatasetOptions
 
 _MISSING = ["", "NA", "N/A", "n/a", "NaN", "nan", "NAN", "null", "NULL", "None", "?"]
 _HEADER_BYTES = 8 << 20
-_BOOLEANS = {"true": "1", "false": "0"}
+_BOOLEANS = ["true", "false"]
+_BLOCK_BYTES = 8 << 20
+"""Read at a time; no row may be longer."""
 
 
 def read_csv(source: FileSource, options: DatasetOptions, limits: Limits) -> Raw:
@@ -28,10 +32,21 @@ def read_csv(source: FileSource, options: DatasetOptions, limits: Limits) -> Raw
     names = [name.strip() for name in header]
     check_names(source.name, names, limits)
     targets = target_columns(source.name, names, options)
-    table = _read(source, header, delimiter)
-    typed = pa.table([_typed(column) for column in table.columns], names=names)
+    kinds = [_Kind() for _ in names]
+    rows = 0
+    for table in _tables(source, header, delimiter):
+        rows += table.num_rows
+        for kind, column in zip(kinds, table.columns, strict=True):
+            kind.see(column)
+
+    def batches(wanted: Sequence[str]) -> Iterator[pa.Table]:
+        places = [names.index(name) for name in wanted]
+        for table in _tables(source, header, delimiter):
+            yield pa.table([kinds[place].typed(table.column(place)) for place in places], names=list(wanted))
+
+    types = {name: kind.type for name, kind in zip(names, kinds, strict=True)}
     warnings = [] if delimiter == "," else [f"Read with {delimiter!r} between the fields."]
-    return read_table(typed, source.name, targets, warnings)
+    return read_table(Stream(source.name, types, rows, batches), targets, warnings, limits)
 
 
 def _header(source: FileSource) -> tuple[list[str], str]:
@@ -58,24 +73,24 @@ def _header(source: FileSource) -> tuple[list[str], str]:
     return names, delimiter
 
 
-def _read(source: FileSource, names: list[str], delimiter: str) -> pa.Table:
-    """The file as columns of text."""
+def _tables(source: FileSource, names: list[str], delimiter: str) -> Iterator[pa.Table]:
+    """The file as columns of text, some megabytes at a time."""
     with source.open() as file:
         try:
-            table = pa_csv.read_csv(
+            reader = pa_csv.open_csv(
                 file,
-                read_options=pa_csv.ReadOptions(use_threads=False),  # or errors would not know their row
+                read_options=pa_csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
                 parse_options=pa_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
                 ),
             )
-            found = table.column_names
+            if reader.schema.names != names:
+                raise DataError(f"The header of {source.name} is quoted in an unusual way: quote whole names, or none.")
+            for batch in reader:
+                yield pa.Table.from_batches([batch])
         except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             raise DataError(f"{source.name}: {_advice(str(error))}") from error
-    if found != names:
-        raise DataError(f"The header of {source.name} is quoted in an unusual way: quote whole names, or none.")
-    return table
 
 
 def _advice(message: str) -> str:
@@ -84,25 +99,56 @@ def _advice(message: str) -> str:
     if "Expected" in message and "columns" in message:
         plain = message.removeprefix("CSV parse error: ")
         return f"a row has another number of fields than the header. {plain[:200]} Quote fields that hold a separator."
+    if "straddl" in message:
+        return f"a row is longer than {_BLOCK_BYTES} bytes: look for a quote that is never closed."
     return f"it cannot be read as CSV ({message[:200]}): check its quotes and line ends."
 
 
-def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of text as integers, floats or booleans where all of it is that, with gaps as nulls; else as text."""
+class _Kind:
+    """What a column of text is as a whole: integers, floats or booleans, with gaps, where all of it is; else text."""
+
+    def __init__(self) -> None:
+        self._may_be: list[pa.DataType] = [pa.int64(), pa.float64(), pa.bool_()]
+        self._is_empty = True
+
+    def see(self, column: pa.ChunkedArray) -> None:
+        """Strikes out what a batch of the column shows that it is not."""
+        if not self._may_be:
+            return
+        filled = _filled(column)
+        if filled.null_count < len(filled):
+            self._is_empty = False
+            self._may_be = [kind for kind in self._may_be if _cast(filled, kind) is not None]
+
+    @property
+    def type(self) -> pa.DataType:
+        if self._is_empty:
+            return pa.float64()
+        return self._may_be[0] if self._may_be else pa.string()
+
+    def typed(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
+        if pa.types.is_string(self.type):
+            text = pc.utf8_trim_whitespace(column)
+            return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+        return _cast(_filled(column), self.type)
+
+
+def _filled(column: pa.ChunkedArray) -> pa.ChunkedArray:
     text = pc.utf8_trim_whitespace(column)
     gaps = pc.is_in(text, value_set=pa.array(_MISSING))
-    filled = pc.if_else(gaps, pa.scalar(None, pa.string()), text)
-    if filled.null_count == len(filled):
-        return filled.cast(pa.float64())
-    for kind in (pa.int64(), pa.float64()):
-        try:
-            return filled.cast(kind)
-        except pa.ArrowInvalid:
-            continue
-    lower = pc.utf8_lower(filled)
-    if pc.all(pc.is_in(lower.drop_null(), value_set=pa.array(list(_BOOLEANS)))).as_py():
-        return pc.equal(lower, "true")
-    return pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
+    return pc.if_else(gaps, pa.scalar(None, pa.string()), text)
+
+
+def _cast(text: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | None:
+    """None where not all of it is of that kind."""
+    if pa.types.is_boolean(kind):
+        lower = pc.utf8_lower(text)
+        known = pc.is_in(lower, value_set=pa.array(_BOOLEANS))
+        return pc.equal(lower, "true") if pc.all(pc.or_(known, pc.is_null(lower))).as_py() else None
+    try:
+        return text.cast(kind)
+    except pa.ArrowInvalid:
+        return None
 
 
 def _is_number(text: str) -> bool:

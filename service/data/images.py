@@ -15,6 +15,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from service.data.arrays import empty
+from service.data.checks import blocks
 from service.data.errors import DataError
 from service.data.limits import Limits
 from service.data.raw import Array, Part, Place, Raw
@@ -126,7 +128,7 @@ def _stack(name: str, images: Sequence[_Labelled], limits: Limits) -> Array:
             f"{name} unpacks to {len(images) * first.nbytes} bytes; at most {limits.max_bytes} are accepted: "
             "take fewer or smaller images."
         )
-    pixels = np.empty((len(images), *first.shape), dtype=np.uint8)
+    pixels = empty((len(images), *first.shape), np.uint8, limits)
     for place, image in enumerate(images):
         decoded = first if place == 0 else _decode(name, image.member, limits)
         if decoded.shape[:2] != first.shape[:2]:
@@ -136,8 +138,16 @@ def _stack(name: str, images: Sequence[_Labelled], limits: Limits) -> Array:
                 f"{another}x{other}: resize all images to one size."
             )
         if decoded.shape[2] > pixels.shape[3]:
-            pixels = np.repeat(pixels, 3, axis=3)
+            pixels = _colored(pixels, place, limits)
         pixels[place] = decoded
+    return pixels
+
+
+def _colored(gray: Array, count: int, limits: Limits) -> Array:
+    """The same with three channels; the first `count` images are there already."""
+    pixels = empty((*gray.shape[:3], 3), np.uint8, limits)
+    for rows in blocks(count, int(np.prod(gray.shape[1:]))):
+        pixels[rows] = gray[rows]
     return pixels
 
 

@@ -1,6 +1,7 @@
 """Bounds on what one dataset may make a process read; they are checked on declared sizes first, then on real ones."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,10 @@ class Limits:
     max_pixels: int = 2**26
     """Of one image."""
     max_columns: int = 65_536
+    memory_bytes: int = 2**30
+    """Arrays larger than this lie in mapped files instead of in memory (`service.data.arrays`)."""
+    scratch: Path | None = None
+    """Folder of these files; None: the system's temporary folder."""
 
 
 DEFAULT = Limits()

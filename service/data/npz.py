@@ -1,11 +1,13 @@
 """`.npz`: `x_train, y_train, x_val, y_val`, or `x, y`: numbers of any type, order and endianness. Never by pickle."""
 
+import math
 import zipfile
 from tokenize import TokenError
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 
+from service.data.arrays import empty, fill
 from service.data.errors import DataError
 from service.data.info import Kind
 from service.data.limits import Limits
@@ -14,6 +16,7 @@ from service.data.source import UNREADABLE, FileSource
 from service.spec import DatasetOptions
 
 _READ = ("x_train", "y_train", "x_val", "y_val", "x", "y")
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _WANTED = "x_train, y_train, x_val and y_val, or x_train and y_train, or x and y"
 
 
@@ -47,17 +50,17 @@ def _arrays(file: BinaryIO, name: str, limits: Limits) -> tuple[dict[str, Array]
                 raise DataError(
                     f"{name} unpacks to {declared} bytes; at most {limits.max_bytes} are accepted: take a part of it."
                 )
-            arrays = {key: _array(archive, members[key], f"{name}: {key}") for key in wanted}
+            arrays = {key: _array(archive, members[key], f"{name}: {key}", limits) for key in wanted}
     except UNREADABLE as error:
         raise DataError(f"{name} is no readable .npz file ({error}): write it with numpy.savez.") from error
     return arrays, sorted(set(members) - set(wanted))
 
 
-def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Array:
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str, limits: Limits) -> Array:
     """One array; what the archive declares bounds what is read, and the array's header cannot ask for more."""
     try:
         with archive.open(member) as file:
-            array: Array = np.lib.format.read_array(file, allow_pickle=False)
+            return _read_array(cast(BinaryIO, file), member.file_size, limits)
     except (ValueError, EOFError, MemoryError, OverflowError, TypeError, SyntaxError, TokenError) as error:
         if "Object arrays" in str(error):
             raise DataError(
@@ -65,9 +68,26 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, name: str) -> Arra
                 "for example with numpy.stack for rows of equal length, or .astype(str) for labels."
             ) from error
         raise DataError(f"{name} is no readable array ({error}): write the file with numpy.savez.") from error
-    if array.size and not array.nbytes:
-        raise DataError(f"{name} has the type {array.dtype}, which holds nothing: save it with another.")
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _read_array(file: BinaryIO, size: int, limits: Limits) -> Array:
+    """What `numpy.save` wrote in `size` bytes, in this machine's byte order. Never an object, so never a pickle."""
+    version = np.lib.format.read_magic(file)
+    if version not in _HEADERS:
+        raise ValueError(f"it has the version {version} of the format")
+    shape, is_fortran, kind = _HEADERS[version](file)
+    if kind.hasobject:
+        raise ValueError("Object arrays cannot be loaded")
+    if not kind.itemsize or min(shape, default=0) < 0:
+        raise ValueError(f"it has the type {kind} and the shape {shape}, which hold nothing")
+    if math.prod(shape) * kind.itemsize > size - file.tell():
+        raise ValueError("its header promises more than the file holds")
+    array = empty(shape[::-1] if is_fortran else shape, kind, limits)
+    fill(array, file)
+    file.read(1)  # the end, where the archive compares its checksum
+    if kind.fields is None and not kind.isnative:
+        array = array.byteswap(inplace=True).view(kind.newbyteorder("="))
+    return array.T if is_fortran else array
 
 
 def _names(name: str, found: set[str]) -> tuple[str, str]:

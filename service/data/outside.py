@@ -13,42 +13,48 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec
-
 from service import outbound
+from service.access import DEFAULT_PROJECT
 from service.data.source import FileSource, FolderSource, Member, Source
 from service.errors import InvalidRequest, StorageFull, TooLarge
 from service.storage import full_is_told
+from service.stores import HTTP, SCHEMES, Store, driver, open_object, refused, store_of
 
 _CHUNK = 1 << 20
-_HTTP = ("https", "http")
-_SCHEMES = (*_HTTP, "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "memory")
 _DEADLINE_S = 3600.0
 """Of one download over HTTP."""
 _REDIRECTS = 5
 
 
 @contextmanager
-def opened(uri: str, roots: Sequence[Path], max_bytes: int, guard: outbound.Guard) -> Iterator[tuple[Source, str]]:
+def opened(
+    uri: str,
+    roots: Sequence[Path],
+    max_bytes: int,
+    guard: outbound.Guard,
+    *,
+    project: str = DEFAULT_PROJECT,
+    stores: Sequence[Store] = (),
+) -> Iterator[tuple[Source, str]]:
     """The source at `uri` and its sha256. Raises InvalidRequest (param `uri`) with what to do, TooLarge."""
     if not uri.isprintable():
-        raise _refused("the address holds characters that cannot be printed")
+        raise refused("the address holds characters that cannot be printed")
     if "::" in uri:
-        raise _refused("chained addresses (::) are not accepted: name the file itself")
+        raise refused("chained addresses (::) are not accepted: name the file itself")
     scheme = urlsplit(uri).scheme.lower() if "://" in uri else ""
     if scheme in ("", "file", "local"):
         yield _local(_resolved(uri, scheme, roots), roots, max_bytes)
-    elif scheme in _SCHEMES:
-        with _remote(uri, scheme, max_bytes, guard) as found:
+    elif scheme in SCHEMES:
+        with _remote(uri, scheme, max_bytes, guard, store_of(uri, project, stores)) as found:
             yield found
     else:
-        raise _refused(f"the scheme {scheme!r} is not accepted: use one of file, {', '.join(_SCHEMES[:-1])}")
+        raise refused(f"the scheme {scheme!r} is not accepted: use one of file, {', '.join(SCHEMES)}")
 
 
 def _resolved(uri: str, scheme: str, roots: Sequence[Path]) -> Path:
     """The path without links, which lies below a root. Whether a path elsewhere exists is not told."""
     if not roots:
-        raise _refused(
+        raise refused(
             "this server reads no local paths: upload the file, or start the server with WARPADAM_DATA_ROOTS "
             "naming the folder that holds it"
         )
@@ -56,24 +62,24 @@ def _resolved(uri: str, scheme: str, roots: Sequence[Path]) -> Path:
     if scheme:
         parsed = urlsplit(uri)
         if parsed.netloc not in ("", "localhost"):
-            raise _refused("a file:// address names no host: write file:///folder/file")
+            raise refused("a file:// address names no host: write file:///folder/file")
         text = unquote(parsed.path)
     try:
         path = Path(text).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise _refused(f"the path cannot be followed ({error})") from error
+        raise refused(f"the path cannot be followed ({error})") from error
     if not Path(text).is_absolute() or not any(path.is_relative_to(root.resolve()) for root in roots):
         folders = ", ".join(str(root) for root in roots)
-        raise _refused(f"local paths are read below {folders} only, and as absolute paths: move the file, or upload it")
+        raise refused(f"local paths are read below {folders} only, and as absolute paths: move the file, or upload it")
     if not path.exists():
-        raise _refused(f"there is no file {text}: check the path")
+        raise refused(f"there is no file {text}: check the path")
     return path
 
 
 def _local(path: Path, roots: Sequence[Path], max_bytes: int) -> tuple[Source, str]:
     if not path.is_dir():
         if not path.is_file():
-            raise _refused(f"{path.name} is no regular file")
+            raise refused(f"{path.name} is no regular file")
         size = path.stat().st_size
         if size > max_bytes:
             raise TooLarge(f"{path.name} has {size} bytes; at most {max_bytes} are accepted here.", param="uri")
@@ -81,7 +87,7 @@ def _local(path: Path, roots: Sequence[Path], max_bytes: int) -> tuple[Source, s
             with path.open("rb") as file:
                 sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise _refused(f"{path.name} cannot be read ({error.strerror})") from error
+            raise refused(f"{path.name} cannot be read ({error.strerror})") from error
         return FileSource(path.name, size, lambda: path.open("rb")), sha256
     members = [_member(each, path, roots) for each in sorted(path.rglob("*")) if each.is_file()]
     if sum(member.size for member in members) > max_bytes:
@@ -91,7 +97,7 @@ def _local(path: Path, roots: Sequence[Path], max_bytes: int) -> tuple[Source, s
 
 def _member(path: Path, folder: Path, roots: Sequence[Path]) -> Member:
     if not any(path.resolve().is_relative_to(root.resolve()) for root in roots):
-        raise _refused(f"{path.relative_to(folder)} is a link that leads outside the data roots: replace it by a copy")
+        raise refused(f"{path.relative_to(folder)} is a link that leads outside the data roots: replace it by a copy")
     return Member(path.relative_to(folder).as_posix(), path.stat().st_size, lambda: path.open("rb"))
 
 
@@ -106,14 +112,16 @@ def _digest(members: Sequence[Member]) -> str:
 
 
 @contextmanager
-def _remote(uri: str, scheme: str, max_bytes: int, guard: outbound.Guard) -> Iterator[tuple[Source, str]]:
+def _remote(
+    uri: str, scheme: str, max_bytes: int, guard: outbound.Guard, store: Store | None
+) -> Iterator[tuple[Source, str]]:
     parsed = urlsplit(uri)
     if parsed.username or parsed.password:
-        raise _refused("an address must hold no user or password: give the server access to the store instead")
+        raise refused("an address must hold no user or password: give the server access to the store instead")
     name = unquote(parsed.path).rstrip("/").rsplit("/", 1)[-1] or uri
     with tempfile.NamedTemporaryFile(prefix="warpadam-") as copy:
         path = Path(copy.name)
-        with _explained(uri, scheme), _chunks(uri, scheme, guard) as chunks:
+        with _explained(uri, scheme), _chunks(uri, guard, store) as chunks:
             size, sha256 = _copy(uri, chunks, copy, max_bytes)
         yield FileSource(name, size, lambda: path.open("rb")), sha256
 
@@ -139,25 +147,25 @@ def _explained(uri: str, scheme: str) -> Iterator[None]:
     except (TooLarge, StorageFull, InvalidRequest):
         raise
     except outbound.Refused as error:
-        raise _refused(f"{uri} is not reached from here: {error}") from error
+        raise refused(f"{uri} is not reached from here: {error}") from error
     except FileNotFoundError as error:
-        raise _refused(f"there is nothing at {uri}: check the address") from error
+        raise refused(f"there is nothing at {uri}: check the address") from error
     except ImportError as error:
-        raise _refused(
-            f"this server has no driver for {scheme}:// ({error}): install it, or upload the file"
+        raise refused(
+            f"this server has no driver for {scheme}://: install {driver(scheme)} there, or upload the file"
         ) from error
     except Exception as error:  # every driver has its own errors: boto's, Google's
-        raise _refused(f"{uri} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
+        raise refused(f"{uri} cannot be read ({type(error).__name__}: {str(error)[:200]})") from error
 
 
 @contextmanager
-def _chunks(uri: str, scheme: str, guard: outbound.Guard) -> Iterator[Iterator[bytes]]:
-    if scheme in _HTTP:
-        with outbound.request(guard, "GET", uri, schemes=_HTTP, deadline_s=_DEADLINE_S, redirects=_REDIRECTS) as answer:
+def _chunks(uri: str, guard: outbound.Guard, store: Store | None) -> Iterator[Iterator[bytes]]:
+    if store is None or store.is_web:
+        with outbound.request(guard, "GET", uri, schemes=HTTP, deadline_s=_DEADLINE_S, redirects=_REDIRECTS) as answer:
             _check_status(uri, answer.status)
             yield answer.chunks
     else:
-        with fsspec.open(uri, "rb") as file:
+        with open_object(uri, store) as file:
             yield iter(lambda: file.read(_CHUNK), b"")
 
 
@@ -165,8 +173,4 @@ def _check_status(uri: str, status: int) -> None:
     if status in (404, 410):
         raise FileNotFoundError(uri)
     if status != 200:
-        raise _refused(f"{uri} answers {status} instead of 200: check the address, and that it needs no login")
-
-
-def _refused(reason: str) -> InvalidRequest:
-    return InvalidRequest(f"The data cannot be read: {reason}.", param="uri")
+        raise refused(f"{uri} answers {status} instead of 200: check the address, and that it needs no login")

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from service.data.arrays import empty
 from service.data.checks import blocks, check_numbers
 from service.data.errors import DataError
 from service.data.info import Arrays, DatasetInfo, InputInfo, Kind, Normalization
+from service.data.limits import Limits
 from service.data.raw import Array, Part, Raw
 from service.data.split import Rows, draw
 from service.data.targets import Targets, tidy, understand, values
@@ -29,6 +31,9 @@ class Subset:
     def targets(self) -> Array:
         return self.part.y if self.rows is None else self.part.y[self.rows]
 
+    def targets_in(self, block: slice) -> Array:
+        return self.part.y[block] if self.rows is None else self.part.y[self.rows[block]]
+
     def inputs(self, block: slice) -> Array:
         return self.part.x[block] if self.rows is None else self.part.x[self.rows[block]]
 
@@ -40,9 +45,9 @@ class Scaling:
     factor: float
     normalization: Normalization | None
 
-    def apply(self, subset: Subset) -> NDArray[np.float32]:
+    def apply(self, subset: Subset, limits: Limits) -> NDArray[np.float32]:
         row = subset.part.x.shape[1:]
-        out = np.empty((subset.count, *row), dtype=np.float32)
+        out = empty((subset.count, *row), np.float32, limits)
         for block in blocks(subset.count, int(np.prod(row))):
             if self.normalization is None:
                 np.multiply(subset.inputs(block), self.factor, out=out[block], dtype=np.float32, casting="unsafe")
@@ -61,16 +66,25 @@ class Prepared:
     scaling: Scaling
     targets: Targets
 
-    def arrays(self, task: Task) -> Arrays:
+    def arrays(self, task: Task, limits: Limits) -> Arrays:
         """The arrays for a task that the info serves."""
-        convert = self.targets.ids if task == "classification" else values
         return Arrays(
-            x_train=self.scaling.apply(self.train),
-            y_train=convert(self.train.targets),
-            x_val=self.scaling.apply(self.val),
-            y_val=convert(self.val.targets),
+            x_train=self.scaling.apply(self.train, limits),
+            y_train=self._targets(self.train, task, limits),
+            x_val=self.scaling.apply(self.val, limits),
+            y_val=self._targets(self.val, task, limits),
             info=self.info,
         )
+
+    def _targets(self, subset: Subset, task: Task, limits: Limits) -> Array:
+        """Class ids int64 (rows,), or values float32 (rows, k)."""
+        is_classes = task == "classification"
+        width = int(np.prod(subset.part.y.shape[1:]))
+        out = empty((subset.count,) if is_classes else (subset.count, width), "i8" if is_classes else "f4", limits)
+        for block in blocks(subset.count, width):
+            chosen = subset.targets_in(block)
+            out[block] = self.targets.ids(chosen) if is_classes else values(chosen)
+        return out
 
 
 def prepare(raw: Raw, options: DatasetOptions, form: Format | None, size: int) -> Prepared:
@@ -105,6 +119,7 @@ def prepare(raw: Raw, options: DatasetOptions, form: Format | None, size: int) -
             *raw.warnings,
             *targets.warnings,
             *_range_warnings(raw.kind, train.x, normalization),
+            *_constant_warnings(raw, train.x),
             *_unseen(targets, subsets[0], subsets[1], drawn=val is None),
         ],
     )
@@ -153,6 +168,20 @@ def _range_warnings(kind: Kind, x: Array, normalization: Normalization | None) -
             "give uint8, or register with normalize: standard."
         ]
     return []
+
+
+def _constant_warnings(raw: Raw, x: Array) -> list[str]:
+    """Names the columns of a table that say nothing: the same value in every row."""
+    if raw.kind != "table":
+        return []
+    same = np.ones(x.shape[1], dtype=bool)
+    for block in blocks(len(x), x.shape[1]):
+        same &= (x[block] == x[0]).all(axis=0)
+        if not same.any():
+            return []
+    names = [repr(raw.columns[place]) if raw.columns else str(place) for place in np.flatnonzero(same)]
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"The same value in every row, so nothing to learn from: input column {shown}."]
 
 
 def _largest(x: Array) -> float:

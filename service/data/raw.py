@@ -37,7 +37,8 @@ class Raw:
 
 @dataclass(frozen=True)
 class RawText:
-    data: bytes
+    data: bytes | Array
+    """Bytes, or uint8 (bytes,)."""
     name: str
 
 

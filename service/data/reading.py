@@ -29,7 +29,7 @@ def load(source: Source, options: DatasetOptions, task: Task, limits: Limits = D
     prepared = _prepare(source, options, limits)
     if problem := prepared.info.problem(task):
         raise DataError(problem)
-    return prepared.arrays(task)
+    return prepared.arrays(task, limits)
 
 
 def _prepare(source: Source, options: DatasetOptions, limits: Limits) -> Prepared | PreparedText:

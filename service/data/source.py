@@ -3,15 +3,18 @@
 A source only knows how to open its bytes and what to call them in messages; formats are the readers' business.
 """
 
+import io
 import lzma
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 
 Opener = Callable[[], BinaryIO]
+Progress = Callable[[int], None]
+"""Told how many bytes were read since the last time; may raise, to end the reading."""
 
 UNREADABLE = (
     zipfile.BadZipFile,
@@ -65,3 +68,34 @@ class BuiltinSource:
 
 
 Source = FileSource | FolderSource | BuiltinSource
+
+
+def watched(source: FileSource, progress: Progress) -> FileSource:
+    """The same source, whose files tell what is read of them."""
+    return FileSource(source.name, source.size, lambda: cast(BinaryIO, _Watched(source.open(), progress)))
+
+
+class _Watched(io.RawIOBase):
+    def __init__(self, file: BinaryIO, progress: Progress) -> None:
+        self._file, self._progress = file, progress
+
+    def read(self, size: int | None = -1) -> bytes:
+        found = self._file.read(-1 if size is None else size)
+        self._progress(len(found))
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -5,12 +5,15 @@ user to say. A gap is refused likewise.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from service.data.arrays import empty
 from service.data.errors import DataError
 from service.data.limits import Limits
 from service.data.raw import Array, Part, Place, Raw
@@ -57,22 +60,76 @@ def check_names(file: str, names: Sequence[str], limits: Limits) -> None:
         raise DataError(f"{file} has more than one column named {_list(twice)}: give each its own name.")
 
 
-def read_table(table: pa.Table, file: str, targets: Sequence[str], warnings: list[str]) -> Raw:
-    """`table` as arrays; the inputs keep their order."""
-    table = pa.table([_plain(column, file) for column in table.columns], names=table.column_names)
-    inputs = [column for column in table.column_names if column not in targets]
-    if table.num_rows == 0:
+@dataclass(frozen=True)
+class Stream:
+    """A table that is read batch by batch, as often as needed; every batch has the same types."""
+
+    file: str
+    types: dict[str, pa.DataType]
+    """Column → type, in order."""
+    rows: int
+    batches: Callable[[Sequence[str]], Iterator[pa.Table]]
+    """The batches of these columns."""
+
+
+def read_table(stream: Stream, targets: Sequence[str], warnings: list[str], limits: Limits) -> Raw:
+    """The table as arrays; the inputs keep their order. Raises DataError."""
+    file = stream.file
+    inputs = [column for column in stream.types if column not in targets]
+    if stream.rows == 0:
         raise DataError(f"{file} has a header and no rows: nothing can be learned from it.")
-    _refuse_text(table, file, inputs)
-    x = np.empty((table.num_rows, len(inputs)), dtype=np.float64)
-    for place, column in enumerate(inputs):
-        x[:, place] = _numbers(table[column], column)
-    labels = [_target(table[column], column) for column in targets]
-    if len(labels) > 1 and any(label.dtype.kind == "U" for label in labels):
-        raise DataError(f"Several targets must be numbers, and of {_list(targets)} one holds text: name one column.")
-    y = labels[0] if len(labels) == 1 else np.column_stack(labels)
+    _refuse_text(stream, inputs)
+    x = empty((stream.rows, len(inputs)), np.float64, limits)
+    y = _empty_targets(stream, targets, limits)
+    done = 0
+    for batch in stream.batches([*inputs, *targets]):
+        rows = slice(done, done + batch.num_rows)
+        if rows.stop > stream.rows:
+            raise DataError(f"{file} holds more rows than it says: write it again.")
+        for place, column in enumerate(inputs):
+            x[rows, place] = _numbers(batch[column], column, done)
+        for place, column in enumerate(targets):
+            y[(rows, place) if y.ndim == 2 else rows] = _target(batch[column], column, done)
+        done = rows.stop
+    if done < stream.rows:
+        raise DataError(f"{file} holds {done} rows and says that it holds {stream.rows}: write it again.")
     part = Part(x, y, _places(file, inputs), _places(file, targets, target=True))
     return Raw("table", part, columns=list(inputs), target_columns=list(targets), warnings=warnings)
+
+
+def _empty_targets(stream: Stream, targets: Sequence[str], limits: Limits) -> Array:
+    """Where the targets go: labels as text of the longest one's length, or numbers, a column each where several."""
+    kinds = [stream.types[column] for column in targets]
+    for column, kind in zip(targets, kinds, strict=True):
+        if not (is_number(kind) or is_text(kind)):
+            raise DataError(f"Target column {column!r} holds {kind}: give numbers, or labels as text.")
+    if any(map(is_text, kinds)):
+        if len(kinds) > 1:
+            raise DataError(
+                f"Several targets must be numbers, and of {_list(targets)} one holds text: name one column."
+            )
+        return empty((stream.rows,), f"U{_longest(stream, targets[0], limits)}", limits)
+    dtypes = [np.dtype(bool) if pa.types.is_boolean(kind) else _number_dtype(kind) for kind in kinds]
+    shape = (stream.rows,) if len(kinds) == 1 else (stream.rows, len(kinds))
+    return empty(shape, np.result_type(*dtypes), limits)
+
+
+def _number_dtype(kind: pa.DataType) -> np.dtype[Any]:
+    return np.dtype(np.float64 if pa.types.is_decimal(kind) else kind.to_pandas_dtype())
+
+
+def _longest(stream: Stream, column: str, limits: Limits) -> int:
+    """Characters of the longest label, at least one."""
+    longest = 1
+    for batch in stream.batches([column]):
+        longest = max(longest, pc.max(pc.utf8_length(plain(batch[column], stream.file))).as_py() or 0)
+        if longest > _MAX_LABEL:
+            raise DataError(
+                f"Target column {column!r} holds a text of {longest} characters; labels have at most {_MAX_LABEL}."
+            )
+    if 4 * longest * stream.rows > limits.max_bytes:
+        raise DataError(f"The labels in column {column!r} are too long for so many rows: shorten them.")
+    return longest
 
 
 def _places(file: str, columns: Sequence[str], *, target: bool = False) -> Place:
@@ -85,29 +142,49 @@ def _places(file: str, columns: Sequence[str], *, target: bool = False) -> Place
     return place
 
 
-def _refuse_text(table: pa.Table, file: str, inputs: Sequence[str]) -> None:
-    bad = [column for column in inputs if not _is_number(table[column].type)]
+def _refuse_text(stream: Stream, inputs: Sequence[str]) -> None:
+    bad = [column for column in inputs if not is_number(stream.types[column])]
     if not bad:
         return
-    first = table[bad[0]]
-    row = _first(pc.is_valid(first))
-    shown = "only gaps" if row is None else f"{str(first[row].as_py())[:60]!r} in data row {row + 1}"
-    kind = "text" if pa.types.is_string(first.type) or pa.types.is_large_string(first.type) else str(first.type)
+    kind = stream.types[bad[0]]
+    row, value = _first_value(stream, bad[0])
+    shown = "only gaps" if row is None else f"{str(value)[:60]!r} in data row {row + 1}"
+    name = "text" if is_text(kind) else str(kind)
     others = f" So do {_list(bad[1:])}." if len(bad) > 1 else ""
     raise DataError(
-        f"{file}: column {bad[0]!r} holds {kind} ({shown}).{others} Inputs must be numbers: encode the column, for "
-        "example as one column of 0 and 1 per value (pandas.get_dummies), or leave it out."
+        f"{stream.file}: column {bad[0]!r} holds {name} ({shown}).{others} Inputs must be numbers: encode the column, "
+        "for example as one column of 0 and 1 per value (pandas.get_dummies), or leave it out."
     )
 
 
-def _plain(column: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
-    """A column without the encodings that do not change what it holds: categories, views. Text in it is UTF-8."""
+def _first_value(stream: Stream, column: str) -> tuple[int | None, object]:
+    """Row and value of the first that is no gap."""
+    done = 0
+    for batch in stream.batches([column]):
+        row = _first(pc.is_valid(batch[column]))
+        if row is not None:
+            return done + row, batch[column][row].as_py()
+        done += batch.num_rows
+    return None, None
+
+
+def plain(column: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
+    """A column without the encodings that do not change what it holds: categories, views. Text in it is UTF-8.
+
+    The values of categories are looked at first: a long one, named often, would fill the memory once it is written out.
+    """
     types, kind = pa.types, column.type
     if types.is_dictionary(kind):
+        if is_text(kind.value_type):
+            longest = max(
+                (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0 for chunk in column.chunks), default=0
+            )
+            if longest > 4 * _MAX_LABEL:
+                raise DataError(f"{file} holds a text of {longest} bytes; labels have at most {_MAX_LABEL} characters.")
         column = column.cast(kind.value_type)
     elif types.is_string_view(kind):
         column = column.cast(pa.string())
-    if types.is_string(column.type) or types.is_large_string(column.type):
+    if is_text(column.type):
         try:
             column.validate(full=True)
         except pa.ArrowInvalid as error:
@@ -115,13 +192,17 @@ def _plain(column: pa.ChunkedArray, file: str) -> pa.ChunkedArray:
     return column
 
 
-def _is_number(kind: pa.DataType) -> bool:
+def is_number(kind: pa.DataType) -> bool:
     types = pa.types
     return bool(types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind))
 
 
-def _numbers(column: pa.ChunkedArray, name: str) -> Array:
-    _refuse_gap(column, name)
+def is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _numbers(column: pa.ChunkedArray, name: str, before: int) -> Array:
+    _refuse_gap(column, name, before)
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
     elif pa.types.is_decimal(column.type):
@@ -130,25 +211,18 @@ def _numbers(column: pa.ChunkedArray, name: str) -> Array:
     return array
 
 
-def _target(column: pa.ChunkedArray, name: str) -> Array:
-    if _is_number(column.type):
-        numbers = _numbers(column, name)
-        return numbers.astype(bool) if pa.types.is_boolean(column.type) else numbers
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        raise DataError(f"Target column {name!r} holds {column.type}: give numbers, or labels as text.")
-    _refuse_gap(column, name)
-    longest = pc.max(pc.utf8_length(column)).as_py() or 0
-    if longest > _MAX_LABEL:
-        raise DataError(
-            f"Target column {name!r} holds a text of {longest} characters; labels have at most {_MAX_LABEL}."
-        )
+def _target(column: pa.ChunkedArray, name: str, before: int) -> Array:
+    if is_number(column.type):
+        return _numbers(column, name, before)
+    _refuse_gap(column, name, before)
     return np.array(column.to_pylist(), dtype=np.str_)
 
 
-def _refuse_gap(column: pa.ChunkedArray, name: str) -> None:
+def _refuse_gap(column: pa.ChunkedArray, name: str, before: int) -> None:
+    """`before`: rows of the batches before this one."""
     if column.null_count:
-        row = _first(pc.is_null(column)) or 0
-        gaps = f"{column.null_count} values are" if column.null_count > 1 else "A value is"
+        row = before + (_first(pc.is_null(column)) or 0)
+        gaps = "Values are" if column.null_count > 1 else "A value is"
         raise DataError(
             f"{gaps} missing in column {name!r}, the first in data row {row + 1}: fill the gaps in, or drop those rows."
         )

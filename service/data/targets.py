@@ -4,11 +4,12 @@ Text is labels. Integers and booleans are labels that may be used as values. Flo
 labels where they repeat. Labels of any type are sorted, and a label's place is its id.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from service.data.checks import check_numbers
+from service.data.checks import blocks, check_numbers
 from service.data.errors import DataError
 from service.data.info import Label, TargetInfo, TargetKind
 from service.data.raw import Array, Part
@@ -65,35 +66,46 @@ def understand(train: Part, val: Part | None) -> Targets:
     """What the tidied targets of both parts are. Raises DataError where the parts disagree, or all labels are equal."""
     if val is not None:
         _check_agree(train, val)
-    both = train.y if val is None else np.concatenate([train.y, val.y])
-    width = 1 if both.ndim == 1 else both.shape[1]
+    parts = [train.y] if val is None else [train.y, val.y]
+    width = 1 if train.y.ndim == 1 else train.y.shape[1]
     if width > 1:
         return Targets(_info(["values"], width), None)
-    labels = np.unique(both)
-    if both.dtype.kind == "U":
+    labels, is_text = _distinct(parts), train.y.dtype.kind == "U"
+    if is_text:
         _check_encodable(labels)
-    if both.dtype.kind == "U" and len(labels) == 1:
+    if is_text and len(labels) == 1:
         raise DataError(
             f"Every row has the same label, {str(labels[0])!r}: a classification needs at least two classes."
         )
-    kinds = _kinds(both, labels)
+    kinds = _kinds(sum(map(len, parts)), labels)
     warnings = ("Every target is the same value: there is nothing to learn.",) if len(labels) == 1 else ()
     return Targets(_info(kinds, 1), labels if "classes" in kinds else None, warnings)
 
 
-def _kinds(y: Array, labels: Array) -> list[TargetKind]:
-    """Every way in which one column of targets may be used, the best first."""
-    distinct, kind = len(labels), y.dtype.kind
+def _distinct(parts: Sequence[Array]) -> Array:
+    """The sorted values of all parts, a block at a time; of more than MAX_CLASSES only so many that this is known."""
+    found = np.unique(parts[0][:1])
+    for part in parts:
+        for rows in blocks(len(part), max(1, part.dtype.itemsize // 8)):
+            found = np.union1d(found, part[rows])
+            if len(found) > MAX_CLASSES:
+                return found
+    return found
+
+
+def _kinds(count: int, labels: Array) -> list[TargetKind]:
+    """Every way in which one column of `count` targets may be used, the best first."""
+    distinct, kind = len(labels), labels.dtype.kind
     if kind == "U":
         if distinct > MAX_CLASSES:
             raise DataError(
-                f"The target holds {distinct} different texts; at most {MAX_CLASSES} classes are accepted: "
+                f"The target holds more than {MAX_CLASSES} different texts; so many classes at most are accepted: "
                 "is it the right column? Else merge the rare labels."
             )
         return ["classes"]
     if distinct < 2:
         return ["values"]
-    repeats = distinct <= min(_FEW, max(2, len(y) // 2))
+    repeats = distinct <= min(_FEW, max(2, count // 2))
     if kind == "f":
         whole = distinct <= MAX_CLASSES and bool((labels == np.rint(labels)).all())
         return ["values", "classes"] if repeats or whole else ["values"]

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from service.data.arrays import empty, fill
 from service.data.errors import DataError
 from service.data.info import Arrays, DatasetInfo, InputInfo, TargetInfo, no_targets
 from service.data.limits import Limits
-from service.data.raw import RawText
+from service.data.raw import Array, RawText
 from service.data.source import FileSource
 from service.data.split import held_out
 from service.spec import DatasetOptions, Format, Task
@@ -19,19 +20,22 @@ _SHORTEST = 4
 @dataclass(frozen=True)
 class PreparedText:
     info: DatasetInfo
-    data: bytes
+    data: bytes | Array
 
-    def arrays(self, _task: Task) -> Arrays:
+    def arrays(self, _task: Task, _limits: Limits) -> Arrays:
         x = np.frombuffer(self.data, dtype=np.uint8)
         none = no_targets()
         return Arrays(x[: self.info.train], none, x[self.info.train :], none, self.info)
 
 
 def read_text(source: FileSource, limits: Limits) -> RawText:
+    """Raises DataError where the file has not the size that it had."""
+    data = empty((source.size,), np.uint8, limits)
     with source.open() as file:
-        data = file.read(limits.max_bytes + 1)
-    if len(data) > limits.max_bytes:
-        raise DataError(f"{source.name} is larger than {limits.max_bytes} bytes: take a part of it.")
+        try:
+            fill(data, file)
+        except EOFError as error:
+            raise DataError(f"{source.name} has changed while it was read: try again.") from error
     return RawText(data, source.name)
 
 

@@ -1,14 +1,17 @@
 """Datasets by upload, by URI and built in."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.deps import Services
-from service import datasets
+from service import datasets, inspecting
 from service.access import DEFAULT_PROJECT
+from service.inspecting import Inspector
 from tests.api.made import npz, spec
 
 
@@ -89,3 +92,35 @@ def test_one_that_is_in_use_stays(client: TestClient) -> None:
     client.post("/v1/jobs", json=spec(made["id"]))
     answer = client.delete(f"/v1/datasets/{made['id']}")
     assert (answer.status_code, answer.json()["code"]) == (409, "in_use")
+
+
+def test_a_large_upload_is_answered_before_it_is_inspected(
+    client: TestClient, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting, "is_large", lambda *_: True)
+    answer = client.post("/v1/datasets", files={"file": ("a.npz", npz())})
+    made = answer.json()
+    assert (answer.status_code, made["state"], made["info"]) == (201, "inspecting", None)
+    assert made["progress"] == {"bytes": 0, "of": made["size"]}
+    early = client.post("/v1/jobs", json=spec(made["id"]))
+    assert (early.status_code, early.json()["code"]) == (409, "dataset_not_ready")
+    assert Inspector(services.database, services.storage, services.settings).run_once()
+    done = client.get(f"/v1/datasets/{made['id']}").json()
+    assert (done["state"], done["progress"], done["sha256"]) == ("ready", None, made["sha256"])
+
+
+def test_the_app_inspects_while_it_runs(
+    built_app: FastAPI, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inspecting, "is_large", lambda *_: True)
+    thread = services.inspector
+    thread.start()
+    client = TestClient(built_app, base_url="http://localhost:8000")
+    ids = [client.post("/v1/datasets", files={"file": ("a.npz", npz(seed=seed))}).json()["id"] for seed in range(2)]
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        states = {client.get(f"/v1/datasets/{id_}").json()["state"] for id_ in ids}
+        if states == {"ready"}:
+            break
+    thread.stop()
+    assert states == {"ready"}

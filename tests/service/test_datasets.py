@@ -158,7 +158,7 @@ def test_a_file_larger_than_accepted(database: Database, storage: Storage, setti
     path.write_bytes(npz())
     small = settings.model_copy(update={"max_upload_bytes": 100})
     with pytest.raises(TooLarge):
-        register(database, storage, small, Outside(str(path)))
+        register(database, storage, small, Outside(str(path), "default"))
 
 
 def test_lists_are_newest_first_and_a_project_s_own(database: Database, storage: Storage, settings: Settings) -> None:

@@ -10,6 +10,7 @@ from service.settings import SECRETS, Settings
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "warpadam_database_url").write_text("postgresql://ada:secret@db/warpadam\n")
+    (tmp_path / "warpadam_data_stores").write_text('[{"prefix": "s3://a/", "options": {"secret": "of-a"}}]')
     (tmp_path / "aws_credentials").write_text("of others")
     monkeypatch.setenv("WARPADAM_SECRETS_DIR", str(tmp_path))
     return tmp_path
@@ -28,7 +29,9 @@ def test_variables_go_before_files(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_what_travels_has_no_secrets_and_finds_them_again(folder: Path) -> None:
     settings = Settings(port=1)
+    assert settings.data_stores[0].options["secret"].get_secret_value() == "of-a"
     assert "secret@" not in settings.without_secrets().model_dump_json()
+    assert settings.without_secrets().data_stores == ()
     assert settings.without_secrets().with_secrets() == settings
 
 

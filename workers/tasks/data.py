@@ -5,6 +5,7 @@ windows of context + 1 bytes. Of N workers each takes its contiguous share of th
 uneven. Validation is the whole validation part in fixed order; text in windows that do not overlap.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -155,9 +156,15 @@ def batches(
 
 
 def _tensor(array: NDArray[np.generic], device: torch.device) -> Tensor:
-    """The array as a tensor, on the device where it is small enough; copied where it cannot be written to."""
-    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
-    return tensor.to(device) if tensor.nbytes <= RESIDENT_BYTES else tensor
+    """The array as a tensor, on the device where it is small enough.
+
+    What is larger stays where it lies, in memory, in a mapped file or in Ray's store, and is copied batch by batch.
+    """
+    if array.nbytes <= RESIDENT_BYTES:
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(device)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing here writes to it
+        return torch.from_numpy(array)
 
 
 def _pick(data: Tensor, rows: Tensor, device: torch.device) -> Tensor:

@@ -10,7 +10,10 @@ from service.db.models.base import Base, Json
 
 class Dataset(Base):
     __tablename__ = "datasets"
-    __table_args__ = (Index("ix_datasets_project", "project", "id"),)
+    __table_args__ = (
+        Index("ix_datasets_project", "project", "id"),
+        Index("ix_datasets_state", "state", "inspect_until"),
+    )
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     project: Mapped[str] = mapped_column(String(64))
@@ -27,5 +30,12 @@ class Dataset(Base):
     info: Mapped[Json | None]
     """What was understood (service.data.DatasetInfo): shapes, types, classes, columns."""
     error: Mapped[str | None] = mapped_column(Text)
+    inspector: Mapped[str | None] = mapped_column(String(40))
+    """Whose inspection this is, while it is `inspecting` and somebody does it."""
+    inspect_until: Mapped[datetime | None]
+    """Nobody else takes it before; later, its inspector is lost."""
+    inspections: Mapped[int] = mapped_column(default=0)
+    """How often somebody began."""
+    inspected_bytes: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]

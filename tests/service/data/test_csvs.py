@@ -87,7 +87,7 @@ def test_a_label_called_na_is_a_label() -> None:
             r"column 'city' holds text \('Paris' in data row 1\).*'c'.*get_dum",
         ),
         ("a,target\n1,1\n,2\n3,3\n", None, r"missing in column 'a', the first in data row 2"),
-        ("a,target\n1,1\nNaN,2\nNA,3\n", None, r"2 values are missing in column 'a', the first in data row 2"),
+        ("a,target\n1,1\nNaN,2\nNA,3\n", None, r"Values are missing in column 'a', the first in data row 2"),
         ("a,target\n1,1\n2,\n3,3\n", None, r"missing in column 'target', the first in data row 2"),
         ("a,target\n1,x\n2,\n3,y\n", None, r"missing in column 'target', the first in data row 2"),
         ("a,target\n1,1\ninf,2\n3,3\n", None, r"column 'a', data row 2 is inf"),

@@ -6,7 +6,7 @@ import pytest
 from service.data import DataError, inspect, load
 from service.data.split import draw
 from service.spec import DatasetOptions
-from tests.service.data.sources import npz
+from tests.service.data.sources import csv, npz
 
 RNG = np.random.default_rng(0)
 
@@ -87,7 +87,7 @@ def test_a_class_that_only_validation_has_is_named() -> None:
 
 
 def test_inputs_far_from_one_are_mentioned() -> None:
-    x = np.full((10, 2), 5000.0)
+    x = np.arange(20.0).reshape(10, 2) + 5000
     source = npz(x=x, y=np.arange(10.0))
     assert any("normalize" in warning for warning in inspect(source, DatasetOptions()).warnings)
     assert inspect(source, DatasetOptions(normalize="standard")).warnings == []
@@ -106,3 +106,9 @@ def test_a_task_that_the_data_does_not_serve_is_told() -> None:
 def test_inspect_and_load_agree() -> None:
     source = npz(x=RNG.normal(size=(30, 3)), y=np.arange(30) % 3)
     assert inspect(source, DatasetOptions()) == load(source, DatasetOptions(), "classification").info
+
+
+def test_columns_that_say_nothing_are_named() -> None:
+    warnings = inspect(csv("a,b,c,target\n1,5,0,1\n2,5,0,2\n3,5,0,3\n"), DatasetOptions()).warnings
+    assert warnings == ["The same value in every row, so nothing to learn from: input column 'b', 'c'."]
+    assert inspect(npz(x=[[1, 2], [3, 4]], y=[0.1, 0.7]), DatasetOptions()).warnings == []
