@@ -12,7 +12,18 @@ from tests.api.attempt import Attempt
 from tests.api.made import npz, orthogonal, spec, warp_file
 
 FIELDS = {
-    *("id", "object", "spec", "spec_version", "state", "warp_version", "created_at", "started_at", "finished_at"),
+    *(
+        "id",
+        "object",
+        "spec",
+        "spec_version",
+        "state",
+        "warp_version",
+        "start_version",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ),
     *("transitions", "attempts", "progress", "pending_reason", "result", "failure"),
 }
 
@@ -49,7 +60,7 @@ def test_a_job_is_made_as_the_contract_says(client: TestClient, dataset: str) ->
 def test_validate_only_makes_nothing(client: TestClient, dataset: str) -> None:
     answer = client.post("/v1/jobs?validate_only=true", json=spec(dataset))
     assert answer.status_code == 200
-    assert set(answer.json()) == {"object", "spec", "warp_version", "warnings"}
+    assert set(answer.json()) == {"object", "spec", "warp_version", "start_version", "warnings"}
     assert answer.json()["object"] == "job_validation"
     assert client.get("/v1/jobs").json()["data"] == []
     assert client.get("/v1/families").json()["data"] == []

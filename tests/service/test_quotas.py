@@ -6,16 +6,17 @@ from datetime import UTC, datetime
 from threading import Barrier
 
 import pytest
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from service import attempts, jobs, projects, quotas
+from service import attempts, jobs, projects, queue, quotas
 from service.access import COMMAND, Caller
 from service.attempts import Claim
 from service.db.models import Checkpoint, Dataset, Job
 from service.errors import QuotaExceeded
 from service.ids import new_id
 from service.limits import Limits
-from service.spec import JobSpec
+from service.spec import JobSpec, read_stored
 from tests.service.kit import LEASE_S, NOW, PROJECT, Bench, later
 
 GPU = {"workers": 2, "gpus_per_worker": 1}
@@ -60,7 +61,8 @@ def test_running_jobs_wait_in_the_queue(bench: Bench) -> None:
     for _ in range(2):
         bench.submit()
     other = bench.submit()
-    bench.write(lambda session: setattr(session.get_one(Job, other.id), "project", "omega"))
+    moved = {"project": "omega", "lane": queue.lane_of("omega", read_stored(other.spec).resources)}
+    bench.write(lambda session: session.execute(update(Job).where(Job.id == other.id).values(moved)))
     limits = Limits(running_jobs=1)
     first = admitted(bench, limits)
     assert first is not None

@@ -7,12 +7,14 @@ import pytest
 from moto.server import ThreadedMotoServer
 from pydantic import ValidationError
 
+from service import outbound
 from service.data.outside import opened
 from service.data.source import FileSource
 from service.errors import InvalidRequest, TooLarge
 from service.settings import Settings
 from service.stores import Store
 
+GUARD = outbound.Guard.of(Settings())
 KEYS = {"key": "AKIAEXAMPLE", "secret": "not-a-secret"}
 
 
@@ -38,7 +40,7 @@ def store(endpoint: str, **changes: object) -> Store:
 
 
 def read(uri: str, stores: list[Store], project: str = "vision", max_bytes: int = 1000) -> bytes:
-    with opened(uri, [], max_bytes, project=project, stores=stores) as (source, _):
+    with opened(uri, [], max_bytes, GUARD, project=project, stores=stores) as (source, _):
         assert isinstance(source, FileSource)
         with source.open() as file:
             return file.read()

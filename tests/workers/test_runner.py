@@ -189,7 +189,7 @@ def ended_from_outside(house: House, monkeypatch: pytest.MonkeyPatch, act: Calla
 
     fence = house.start(**LONG)
     act(fence.job_id)
-    Runner(house.memory, fence, leave).run()
+    Runner(house.memory, fence, leave=leave).run()
     return codes[0], fence.job_id
 
 
@@ -222,10 +222,9 @@ def test_a_database_that_is_away_costs_no_attempt(on_sqlite: House, monkeypatch:
 
     def sometimes(work: Callable[[Any], Any]) -> Any:
         if next(away, None) is not None:
-            raise OperationalError("UPDATE", {}, Exception("connection refused"))
+            raise OperationalError("UPDATE", {}, Exception("database is locked"))
         return write(work)
 
     monkeypatch.setattr(on_sqlite.memory.database, "write", sometimes)
-    monkeypatch.setattr("workers.patience.FIRST_WAIT_S", 0.01)
     assert Runner(on_sqlite.memory, fence).run() == RECORDED
     assert on_sqlite.job(fence.job_id).state == JobState.SUCCEEDED

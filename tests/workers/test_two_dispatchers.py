@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from tests.service.kit import Bench
 from tests.workers.test_dispatcher import GivenPool
 from workers.cluster import View
 from workers.dispatcher import Dispatcher
-from workers.launchers import Ended, Launch
+from workers.launchers import Adoption, Ended, Launch
 from workers.policies import Node
 
 JOBS, ROOM = 16, 2
@@ -63,8 +63,11 @@ class InstantLauncher:
             lambda session: attempts.finish(session, fence, outcome="succeeded", result={"steps": 5}, now=clock.now())
         )
 
-    def adopt(self, launch: Launch, pid: int | None) -> bool:
-        return True
+    def adopt(self, launch: Launch) -> Adoption:
+        return "watched"
+
+    def sweep(self, living: Set[str]) -> None:
+        pass
 
     def ended(self) -> list[Ended]:
         return []
