@@ -6,6 +6,7 @@ so whoever follows such a row finds the blob whole.
 
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -30,7 +31,7 @@ def store(database: Database, data: bytes) -> str:
     """The same in a transaction for each piece, so that none holds a large blob; what an earlier try left is kept."""
     sha256 = hashlib.sha256(data).hexdigest()
     for number in range(_count(len(data))):
-        database.write(lambda session, number=number: _put_piece(session, sha256, data, number))  # type: ignore[misc]
+        database.write(partial(_put_piece, sha256=sha256, data=data, number=number))
     return sha256
 
 

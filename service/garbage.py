@@ -8,6 +8,7 @@ killed between any two steps leaves what the next run finds: a file without a ro
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 
 from service.db import garbage_queries
@@ -47,7 +48,7 @@ def sweep(database: Database, storage: Storage, before: datetime) -> int:
             return removed
         for path in sorted(unnamed):
             removed += storage.delete_older(path, before)
-        database.write(lambda session, paths=paths: garbage_queries.forget(session, paths))  # type: ignore[misc]
+        database.write(partial(garbage_queries.forget, paths=paths))
 
 
 def find(database: Database, storage: Storage, now: datetime, before: datetime) -> int:
@@ -60,7 +61,7 @@ def find(database: Database, storage: Storage, now: datetime, before: datetime) 
             orphans = [path for path in paths if path not in known and storage.is_older(path, before)]
             if orphans:
                 count += len(orphans)
-                database.write(lambda session, found=orphans: garbage_queries.condemn(session, found, now))  # type: ignore[misc]
+                database.write(partial(garbage_queries.condemn, paths=orphans, now=now))
     return count
 
 

@@ -7,6 +7,7 @@ files follow by `service.garbage`, so whatever is interrupted is gone on with by
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy.orm import Session
 
@@ -55,7 +56,7 @@ def keep_checkpoints(database: Database, settings: Settings, now: datetime) -> i
             ids = retention_queries.jobs_with_checkpoints(session, after, _PAGE)
             busy = [id_ for id_ in ids if _any(_verdict(session, session.get_one(Job, id_), settings))]
         for id_ in busy:
-            gone += database.write(lambda session, id_=id_: _apply(session, id_, settings, now))  # type: ignore[misc]
+            gone += database.write(partial(_apply, job_id=id_, settings=settings, now=now))
         if not ids:
             return gone
         after = ids[-1]
@@ -103,6 +104,6 @@ def keep_records(database: Database, settings: Settings, now: datetime) -> None:
             with database.read() as session:
                 ids = retention_queries.jobs_with_old(session, record, before, _PAGE)
             for id_ in ids:
-                database.write(lambda session, record=record, id_=id_: retention_queries.drop(session, record, id_))  # type: ignore[misc]
+                database.write(partial(retention_queries.drop, record=record, job_id=id_))
             if not ids:
                 break

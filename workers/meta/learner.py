@@ -7,7 +7,7 @@ The lock guards memory only, and is never held while something is written, read 
 
 import logging
 import threading
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from service import aliases, blobs, clock, learning
 from service.db.models import Family, WarpVersion
@@ -230,11 +230,16 @@ class Learner:
             if self._newest is None or not _contains(self._newest, job_id, len(total.digests)):
                 continue
             stored = self._storage.put(KIND, total.encode())
-            unnamed = self._database.write(
-                lambda session, job_id=job_id, stored=stored, steps=total.steps: learning.fold(  # type: ignore[misc]
-                    session, self._family_id, self._epoch, job_id, stored, steps=steps, now=clock.now()
-                )
+            fold = partial(
+                learning.fold,
+                family_id=self._family_id,
+                epoch=self._epoch,
+                job_id=job_id,
+                total=stored,
+                steps=total.steps,
+                now=clock.now(),
             )
+            unnamed = self._database.write(fold)
             for path in unnamed:
                 self._storage.delete(path)
 
