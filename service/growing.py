@@ -13,13 +13,21 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service.db import start_queries, warp_queries
-from service.db.models import Family, Job, Json, StartContribution, StartVersion
+from service.db import ledger_queries, start_queries, warp_queries
+from service.db.models import Contribution, Family, Job, JobSum, Json, StartContribution, StartVersion
 from service.learning import owned
 from service.storage import Stored
 
 ENOUGH = 3
 """Contributors that a later round needs for a version: the weights of one job are no average."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a job contributed to its family's P, in the ledger: rows, and the sum where their files were folded."""
+
+    rows: list[Contribution]
+    sums: list[JobSum]
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,8 @@ class Growth:
     contributions: list[StartContribution]
     """In order of job id."""
     jobs: dict[str, Job]
+    seen: dict[str, Seen]
+    """By job id. A job that succeeded contributes nothing more, so this is the same whenever it is read."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +131,15 @@ def _growth(session: Session, family: Family, anchor: str) -> Growth | None:
     jobs = {row.job_id: session.get_one(Job, row.job_id) for row in rows}
     begun = newest is not None and newest.round == number
     parent = 0 if newest is None else newest.parent if begun else newest.version
-    return Growth(anchor, number, parent, family.start_step, rows, jobs)
+    return Growth(anchor, number, parent, family.start_step, rows, jobs, seen_by(session, list(jobs)))
+
+
+def seen_by(session: Session, job_ids: list[str]) -> dict[str, Seen]:
+    sums = {row.job_id: row for row in ledger_queries.sums_of(session, job_ids)}
+    return {
+        job_id: Seen(ledger_queries.of_job(session, job_id), [sums[job_id]] if job_id in sums else [])
+        for job_id in job_ids
+    }
 
 
 def _round_of(session: Session, row: StartContribution) -> int:
