@@ -1,4 +1,4 @@
-"""`python -m benchmarks.starts [--quick] [--families …] [--cells …] [--rules]`: trains what is missing, then reports."""
+"""`python -m benchmarks.starts [--quick] [--families …] [--cells …] [--rules]`: trains what is missing, and reports."""
 
 import argparse
 import sys

@@ -33,7 +33,7 @@ PARTS = ("finals", "tails", "leaps", "squares")
 
 @dataclass(frozen=True, eq=False)
 class Round:
-    """Stacks (contributors, *shape): `finals` and `tails` are weights, `leaps` moves, `squares` mean squared gradients."""
+    """Stacks (contributors, *shape): `finals` and `tails` are weights, `leaps` moves, `squares` of gradients."""
 
     began: Weights
     finals: Weights

@@ -1,8 +1,8 @@
 """Starts of a family, by rule, from rounds of contributors; and what as many steps of joint training make instead.
 
 A round's contributors begin from the start that the round before it made, on the same data sets with other batches; the
-first one's train with AdamW, later ones' under the P that there is by then, as jobs of a family do. P is learned from all
-of them by the product's rule, and the start that the product hands out comes from its own code.
+first one's train with AdamW, later ones' under the P that there is by then, as jobs of a family do. P is learned from
+all of them by the product's rule, and the start that the product hands out comes from its own code.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -32,7 +32,7 @@ def _preamble(found: Sequence[Numbers]) -> str:
     on = ", ".join(f"{name} {value}" for name, value in machines[0].items()) if machines else ""
     return (
         "Made by `make bench-starts`; how to read it is in docs/starts.md. Headline steps ratio against AdamW from the "
-        "seed or base: T by the smallest budget from which on every larger one reaches its test loss at T. The steps of "
+        "seed or base: T by the smallest budget from which on each larger one reaches its test loss at T. The steps of "
         "contributors, or of joint training, are **not** in a ratio: they are beside it, in units of T. 95 % intervals "
         f"over held-out tasks and seeds in brackets, † where the lower bound is under {NO_HARM}.\n\n{on}\n"
     )

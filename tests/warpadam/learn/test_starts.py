@@ -116,6 +116,16 @@ def test_a_precision_is_bounded_and_says_nothing_where_nothing_was_seen() -> Non
     assert precision({}, KEYS, ZEROS) == {}
 
 
+def test_tied_weights_stay_one() -> None:
+    keys: AxisKeys = {"tokens.weight": ("tokens.in:2", None), "head.weight": ("tokens.out:2", None)}
+    sums = {"tokens.in:2": pack(np.diag([1.0, 3.0])), "tokens.out:2": pack(np.diag([3.0, 1.0]))}
+    table, other = np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32)
+    tied = precision(sums, keys, {"tokens.weight": table, "head.weight": table})
+    np.testing.assert_array_equal(tied["tokens.weight"], tied["head.weight"])
+    apart = precision(sums, keys, {"tokens.weight": table, "head.weight": other})
+    assert (apart["tokens.weight"] != apart["head.weight"]).all()
+
+
 def test_a_kernels_taps_are_one_axis() -> None:
     keys: AxisKeys = {"convs.0.weight": (None, None, "taps:4")}
     sums = {"taps:4": pack(np.diag([1.0, 2.0, 3.0, 2.0]))}

@@ -142,10 +142,12 @@ def test_each_counts_once_however_often_it_is_looked_at_and_by_whomever(nursery:
 def test_a_later_round_waits_for_enough_and_moves_on_from_its_base(nursery: Nursery) -> None:
     nursery.succeed(nursery.submit(), 0.1)
     nursery.keeper.tend()
+    other = nursery.bench.dataset()
     for by in (0.1, 0.2, 0.3):
-        nursery.succeed(nursery.submit(), by)
+        nursery.succeed(nursery.submit(dataset=other), by)
         nursery.keeper.tend()
     first, second = nursery.versions()
+    assert second.datasets == sorted([*first.datasets, other.id])  # what the parent holds is in it too
     assert (second.round, second.parent) == (2, first.version)
     assert nursery.bias(second) == pytest.approx(0.1 + 0.2, rel=1e-5)
     assert len(second.jobs) == growing.ENOUGH
