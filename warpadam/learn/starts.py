@@ -84,8 +84,8 @@ def precision(sums: Sums, keys: AxisKeys, began: Weights) -> dict[str, NDArray[n
     The diagonal of an axis's C is which share of its squared gradients fell on each of its places. For a tensor, the
     product over its axes estimates each coordinate's mean squared gradient, the diagonal of Fisher's matrix (as in
     Fisher-weighted averaging, arXiv 2111.09832, there with gradients of their own); over its mean, and cut to
-    [`LEAST`, `MOST`], it is the precision. A bias goes with its weight's output axis; tied weights, arrays of one memory,
-    have the precision of the first of their names, so that they stay one.
+    [`LEAST`, `MOST`], it is the precision. A bias goes with its weight's output axis; tied weights, arrays of one
+    memory, have the precision of the first of their names, so that they stay one.
     """
     found: dict[str, NDArray[np.float64]] = {}
     first: dict[tuple[int, tuple[int, ...]], str] = {}
