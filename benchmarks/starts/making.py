@@ -21,6 +21,7 @@ from benchmarks.convergence.store import code_version
 from benchmarks.convergence.tasks import Family
 from benchmarks.convergence.updates import Adam, Stacked
 from benchmarks.starts.contributing import SEED, Round, Weights, contribute, digest, losses_and_gradients
+from benchmarks.starts.distilling import distill
 from benchmarks.starts.families import family as family_of
 from warpadam.learn import RULES, Statistics
 from warpadam.learn.starts import Move, distance, grow, precision, shares
@@ -185,6 +186,11 @@ def momentum(family: Family, history: Sequence[Round]) -> Weights:
     return start
 
 
+def distilled(family: Family, history: Sequence[Round]) -> Weights:
+    """See `distilling`."""
+    return distill(family, product(family, history), history[-1])
+
+
 def _count(of: Round) -> int:
     return len(next(iter(of.finals.values())))
 
@@ -206,5 +212,6 @@ STARTS: Mapping[str, Rule] = {
     "leap": leap,
     "fisher": fisher,
     "momentum": momentum,
+    "distilled": distilled,
 }
 """Rules that make a start, by name."""

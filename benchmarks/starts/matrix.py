@@ -2,19 +2,20 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from math import prod
+from math import log2, prod
 from pathlib import Path
 
 from benchmarks.convergence import forward, grid, training, updates
+from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import keys_of
 from benchmarks.convergence.matrix import Bench, all_axes
 from benchmarks.convergence.methods import Method
 from benchmarks.convergence.plan import Plan
 from benchmarks.convergence.store import Configuration, code_version, key_of
-from benchmarks.convergence.summary import by_anchor
+from benchmarks.convergence.summary import Table, by_anchor
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.training import Outcome, Recipe, Run, stacks, train
-from benchmarks.convergence.tuning import Choice
+from benchmarks.convergence.tuning import Choice, choose
 from benchmarks.convergence.updates import Adam
 from benchmarks.starts.cells import Cell, named
 from benchmarks.starts.contributing import along, digest
@@ -34,7 +35,9 @@ SHORT = Plan(
     growth=4,
     methods=(),
 )
-QUICK = replace(SHORT, name="quick", ratios=(1, 0.5, 0.25, 0.125), seeds=range(2), beta2=(0.95,), growth=2)
+QUICK = replace(
+    SHORT, name="quick", ratios=(1, 0.67, 0.5, 0.4, 0.33, 0.25, 0.167, 0.125), seeds=range(2), beta2=(0.95,), growth=2
+)
 PLANS: Mapping[str, Plan] = {plan.name: plan for plan in (FULL, SHORT, QUICK)}
 """How much is run: hours, an hour, minutes. The grid and its rules are those of `convergence`."""
 
@@ -42,6 +45,22 @@ PLANS: Mapping[str, Plan] = {plan.name: plan for plan in (FULL, SHORT, QUICK)}
 @dataclass(frozen=True)
 class StartBench(Bench):
     """As `Bench`, for methods that are cells: each brings the weights that its runs begin from."""
+
+    def tune_once(self, family: Family, method: Method, found: Mapping[float, Choice]) -> Choice:
+        """One setting for every budget: the least geometric mean over tuning tasks, seeds and tuned budgets.
+
+        `found` are the settings that `tune` chose by budget; every learning rate between their least and their largest
+        is tried at each budget, one beyond on either side.
+        """
+        exponents = [round(log2(choice.setting.lr / 1e-3)) for choice in found.values()]
+        window = range(min(exponents) - 1, max(exponents) + 2)
+        wanted = {anchor: self._grid(method, window) for anchor in found}
+        pooled: dict[Setting, list[float]] = {}
+        for scores in self._tuning_scores(family, method, wanted).values():
+            for setting, losses in scores.items():
+                pooled.setdefault(setting, []).extend(losses)
+        choice = choose(pooled)
+        return replace(choice, at_edge=grid.at_edge(window, choice.setting))
 
     def run(self, family: Family, method: Method, task: Task, runs: Iterable[Run]) -> dict[Run, Outcome]:
         recipe, described = describe(family, named(method.name), task)
@@ -74,12 +93,26 @@ def describe(family: Family, cell: Cell, task: Task) -> tuple[Recipe, dict[str, 
     return recipe, described
 
 
-def judged(
-    bench: StartBench, family: Family, cell: Cell
-) -> tuple[dict[float, list[list[Outcome]]], dict[float, Choice]]:
-    """The cell's outcomes at tuned settings, and what was chosen."""
-    choices = bench.tune(family, cell.method())
-    return bench.judge(family, cell.method(), by_anchor(choices)), choices
+@dataclass(frozen=True)
+class Judged:
+    """A cell's outcomes: each budget at the setting tuned for it, and all budgets at the one that was tuned once."""
+
+    table: Table
+    choices: Mapping[float, Choice]
+    once: Table
+    choice: Choice
+
+
+def judged(bench: StartBench, family: Family, cell: Cell) -> Judged:
+    method = cell.method()
+    choices = bench.tune(family, method)
+    choice = bench.tune_once(family, method, choices)
+    return Judged(
+        bench.judge(family, method, by_anchor(choices)),
+        choices,
+        bench.judge(family, method, lambda ratio: choice.setting),
+        choice,
+    )
 
 
 def _configuration(described: Mapping[str, object], run: Run) -> Configuration:

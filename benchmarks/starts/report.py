@@ -39,44 +39,45 @@ def _preamble(found: Sequence[Numbers]) -> str:
 
 
 def section(numbers: Numbers) -> str:
-    """A row for each number of contributors and rounds."""
+    """A row for each number of contributors and rounds; one table tuned by budget, one tuned once."""
     cells: Mapping[str, Numbers] = numbers["cells"]
     pairs = sorted({(cell.contributors, cell.rounds) for cell in map(named, cells) if cell.kind != "seed"})
-    rows = [
-        [f"{n} × {r}", f"{n * r} T", *(_headline(cells.get(Cell(kind, n, r, warped).name)) for kind, warped in COLUMNS)]
-        for n, r in pairs
-    ]
-    seed = _headline(cells.get(Cell("seed", 20, 1, warped=True).name))
+    seed = cells.get(Cell("seed", REFERENCE.contributors, REFERENCE.rounds, warped=True).name)
     lines = [
         f"\n## {numbers['family']}\n",
         f"{numbers['about']}. Plan {numbers['plan']}; T = {numbers['T']} steps of {numbers['batch_size']}; held out: "
-        f"{', '.join(numbers['held_out'])}; tuned on: {', '.join(numbers['tuning'])}. WarpAdam from the seed or base "
-        f"itself: {seed}.\n",
+        f"{', '.join(numbers['held_out'])}; tuned on: {', '.join(numbers['tuning'])}.\n",
     ]
-    head = [
-        "contributors × rounds",
-        "steps before",
-        "start, WarpAdam",
-        "start, AdamW",
-        "joint, WarpAdam",
-        "joint, AdamW",
-    ]
-    return "\n".join([*lines, table(head, rows)])
+    head = ["start, WarpAdam", "start, AdamW", "joint, WarpAdam", "joint, AdamW"]
+    for key, how in (("ratio_once", "One setting for all budgets"), ("ratio", "A setting for each budget")):
+        rows = [
+            [
+                f"{n} × {r}",
+                f"{n * r} T",
+                *(_headline(cells.get(Cell(kind, n, r, warped).name), key) for kind, warped in COLUMNS),
+            ]
+            for n, r in pairs
+        ]
+        lines += [f"{how}; WarpAdam from the seed or base itself: {_headline(seed, key)}.\n"]
+        lines += [table(["contributors × rounds", "steps before", *head], rows)]
+    return "\n".join(lines)
 
 
 def settings(numbers: Numbers) -> str:
-    """What tuning chose at each tuned budget, and the test loss against AdamW's at the same budget."""
+    """What tuning chose, and the test loss against AdamW's at the same budget, both tuned for it."""
     cells: Mapping[str, Numbers] = numbers["cells"]
-    shown = [name for name in cells if _shown(named(name))]
     rows = [
         [
             name,
             *(_gain(cells[name], budget) for budget in ("1", "0.5", "0.25", "0.125")),
-            *(_rate(cells[name], budget) for budget in ("1", "0.125")),
+            *(_setting(cells[name]["chosen"].get(budget)) for budget in ("1", "0.125")),
+            _setting(cells[name]["chosen_once"]),
         ]
-        for name in shown
+        for name in cells
+        if _shown(named(name))
     ]
-    return table(["", "loss at T", "at T/2", "at T/4", "at T/8", "lr, β2 at T", "at T/8"], rows)
+    head = ["", "loss at T", "at T/2", "at T/4", "at T/8", "lr, β2 at T", "at T/8", "for all budgets"]
+    return table(head, rows)
 
 
 def rules(numbers: Numbers) -> str:
@@ -91,10 +92,10 @@ def rules(numbers: Numbers) -> str:
     return "\n".join([title, table(head, rows)])
 
 
-def _headline(found: Numbers | None) -> str:
+def _headline(found: Numbers | None, key: str) -> str:
     if found is None:
         return "–"
-    ratio = found["ratio"]
+    ratio = found[key]
     shown = f"{ratio['headline']:.2f}" if ratio["headline"] else "< 1"
     return f"{shown} [{ratio['low']:.2f}, {ratio['high']:.2f}]" + ("" if ratio["low"] >= NO_HARM else " †")
 
@@ -104,9 +105,11 @@ def _gain(found: Numbers, budget: str) -> str:
     return "–" if gain is None else f"{100 * (np.exp(-gain[0]) - 1):+.0f} %"
 
 
-def _rate(found: Numbers, budget: str) -> str:
-    chosen = found["chosen"].get(budget)
-    return "–" if chosen is None else f"{chosen['lr']:.3g}{' (edge)' if chosen['at_edge'] else ''}, {chosen['beta2']:g}"
+def _setting(chosen: Numbers | None) -> str:
+    if chosen is None:
+        return "–"
+    edge = " (edge)" if chosen["at_edge"] else ""
+    return f"{chosen['lr']:.3g}{edge}, {chosen['beta2']:g}"
 
 
 def _shown(cell: Cell) -> bool:
@@ -114,7 +117,7 @@ def _shown(cell: Cell) -> bool:
 
 
 def plot(numbers: Numbers, path: Path) -> None:
-    """Test loss after training with each budget, tuned, from 20 contributors."""
+    """Test loss after training with each budget, one setting for all of them, from 20 contributors."""
     import matplotlib
 
     matplotlib.use("agg")

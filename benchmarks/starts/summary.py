@@ -9,59 +9,58 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.convergence.machine import machine
-from benchmarks.convergence.score import log_gain, steps_ratio
+from benchmarks.convergence.score import Losses, log_gain, steps_ratio
 from benchmarks.convergence.summary import losses
 from benchmarks.convergence.tasks import Family
-from benchmarks.convergence.training import Outcome
 from benchmarks.convergence.tuning import Choice
 from benchmarks.starts.cells import REFERENCE, Cell
-from benchmarks.starts.matrix import StartBench, judged
-
-Table = Mapping[float, list[list[Outcome]]]
+from benchmarks.starts.matrix import Judged, StartBench, judged
 
 
 def summarise(bench: StartBench, family: Family, cells: Iterable[Cell], folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{family.name}.json"
-    reference, choices = judged(bench, family, REFERENCE)
-    found: dict[str, object] = {REFERENCE.name: numbers(reference, reference, choices, 0)}
+    reference = judged(bench, family, REFERENCE)
+    found: dict[str, object] = {REFERENCE.name: numbers(reference, reference, 0)}
     for cell in dict.fromkeys(cells):
         if cell != REFERENCE:
             steps = 0 if cell.kind == "seed" else cell.behind(family).steps
-            found[cell.name] = numbers(*judged_against(bench, family, cell, reference), steps)
+            found[cell.name] = numbers(judged(bench, family, cell), reference, steps)
             bench.say(f"{family.name}: {cell.name}: {headline(found[cell.name])}")
         path.write_text(_text({**_head(bench, family), "cells": found}))
     return path
 
 
-def judged_against(
-    bench: StartBench, family: Family, cell: Cell, reference: Table
-) -> tuple[Table, Table, Mapping[float, Choice]]:
-    table, choices = judged(bench, family, cell)
-    return table, reference, choices
-
-
-def numbers(table: Table, reference: Table, choices: Mapping[float, Choice], before: int) -> dict[str, object]:
-    """`before`: the steps of contributors or joint training that are in the start."""
-    ratio = steps_ratio(losses(table, "test"), losses(reference, "test"))
+def numbers(cell: Judged, reference: Judged, before: int) -> dict[str, object]:
+    """`before`: the steps of contributors or joint training that are in the start. Tuned once is compared with AdamW
+    tuned once, tuned by budget with AdamW tuned by budget."""
+    table, against = losses(cell.table, "test"), losses(reference.table, "test")
     return {
-        "ratio": {name: round(value, 3) for name, value in asdict(ratio).items()},
+        "ratio": _ratio(table, against),
+        "ratio_once": _ratio(losses(cell.once, "test"), losses(reference.once, "test")),
         "steps_before": before,
-        "gain": {
-            str(budget): [
-                round(value, 4) for value in log_gain(losses(table, "test"), losses(reference, "test"), budget)
-            ]
-            for budget in table
-        },
-        "test": {str(budget): _curve(found) for budget, found in losses(table, "test").items()},
-        "chosen": {str(a): {**choice.setting.as_json(), "at_edge": choice.at_edge} for a, choice in choices.items()},
+        "gain": {str(b): [round(value, 4) for value in log_gain(table, against, b)] for b in table},
+        "test": {str(budget): _curve(found) for budget, found in table.items()},
+        "test_once": {str(budget): _curve(found) for budget, found in losses(cell.once, "test").items()},
+        "chosen": {str(anchor): _setting(choice) for anchor, choice in cell.choices.items()},
+        "chosen_once": _setting(cell.choice),
     }
+
+
+def _ratio(table: Losses, against: Losses) -> dict[str, float]:
+    return {name: round(value, 3) for name, value in asdict(steps_ratio(table, against)).items()}
+
+
+def _setting(choice: Choice) -> dict[str, float]:
+    return {**choice.setting.as_json(), "at_edge": choice.at_edge}
 
 
 def headline(found: object) -> str:
     assert isinstance(found, dict)
-    ratio = found["ratio"]
-    return f"{ratio['headline']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]"
+    by_budget, once = (found[name] for name in ("ratio", "ratio_once"))
+    return ", once ".join(
+        f"{each['headline']:.2f} [{each['low']:.2f}, {each['high']:.2f}]" for each in (by_budget, once)
+    )
 
 
 def _curve(found: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> list[list[float]]:
