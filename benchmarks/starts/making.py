@@ -1,12 +1,13 @@
 """Starts of a family, by rule, from rounds of contributors; and what as many steps of joint training make instead.
 
 A round's contributors begin from the start that the round before it made, on the same data sets with other batches; the
-first one's train with AdamW, later ones' under the P that there is by then, as jobs of a family do. P is learned from
-all of them by the product's rule, and the start that the product hands out comes from its own code.
+first one's train with AdamW, later ones' at half the learning rate and under the P that there is by then, as jobs of a
+family do. P is learned from all of them by the product's rule, and the start that the product hands out comes from its
+own code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from warpadam.learn import RULES, Statistics
 from warpadam.learn.starts import Move, distance, grow, precision, shares
 from workers.tasks.schedules import factor
 
+LATER = 0.5
+"""By how much contributors of later rounds lower their learning rate: from a start, half of the seed's is best."""
 Rule = Callable[[Family, Sequence[Round]], Weights]
 """The next start, from every round up to now."""
 
@@ -83,7 +86,8 @@ def history_of(name: str, contributors: int, rounds: int, rule: str) -> list[Rou
     began = STARTS[rule](family, past) if past else family.start
     assert began is not None, f"{name}: its jobs share no start"
     under = RULES["covariance"].solve(_statistics(past)).matrices if past else None
-    return [*past, contribute(family, family.contributors[:contributors], began, rounds - 1, under)]
+    later = replace(family, learning_rate=family.learning_rate * (LATER if past else 1.0))
+    return [*past, contribute(later, family.contributors[:contributors], began, rounds - 1, under)]
 
 
 def _statistics(history: Sequence[Round]) -> Statistics:

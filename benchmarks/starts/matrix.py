@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from math import log2, prod
 from pathlib import Path
 
+from torch import Tensor
+
 from benchmarks.convergence import forward, grid, training, updates
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import keys_of
@@ -79,7 +81,7 @@ def describe(family: Family, cell: Cell, task: Task) -> tuple[Recipe, dict[str, 
     assert start is not None
     P = along(family, task, behind.warps) if cell.warped else {}
     recipe = Recipe(Adam, P, all_axes(task, keys_of(family, task)), family.batch_size, "cosine", start)
-    flat = {f"{name} {axis}": M for name, row in P.items() for axis, M in enumerate(row) if M is not None}
+    flat = {f"{name} {axis}": M for name, row in P.items() for axis, M in enumerate(row) if isinstance(M, Tensor)}
     described: dict[str, object] = {
         "family": family.name,
         "task": task.name,

@@ -49,7 +49,8 @@ def section(numbers: Numbers) -> str:
         f"{', '.join(numbers['held_out'])}; tuned on: {', '.join(numbers['tuning'])}.\n",
     ]
     head = ["start, WarpAdam", "start, AdamW", "joint, WarpAdam", "joint, AdamW"]
-    for key, how in (("ratio_once", "One setting for all budgets"), ("ratio", "A setting for each budget")):
+    tuned = {"ratio_once": "One setting for all budgets, AdamW tuned for each", "ratio": "A setting for each budget"}
+    for key, how in tuned.items():
         rows = [
             [
                 f"{n} × {r}",
