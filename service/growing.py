@@ -5,7 +5,7 @@ their job's success (`service.starts.offer`); they are decided once, in one orde
 alone.
 
 Rounds: contributions of an anchor fill a round until one comes whose job began from a version that this round made:
-that one opens the next round, whose base is the newest version. A later round makes no version before it has `ENOUGH`.
+that one opens the next round, whose base is the newest version. A round makes no version before it has `ENOUGH`.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from service.db.models import Contribution, Family, Job, JobSum, Json, StartCont
 from service.learning import owned
 from service.storage import Stored
 
-ENOUGH = 3
-"""Contributors that a later round needs for a version: the weights of one job are no average."""
+FIRST, ENOUGH = 3, 3
+"""Contributors that the first round, and a later one, need for a version: the weights of one job are no average, and
+who begins from them is worse off than from the seed (docs/starts.md)."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _growth(session: Session, family: Family, anchor: str) -> Growth | None:
     rows = start_queries.of_round(session, family.id, anchor, number)
     newest = start_queries.newest(session, family.id, anchor)
     held = len(newest.jobs) if newest is not None and newest.round == number else 0
-    if len(rows) == held or (number > 1 and len(rows) < ENOUGH):
+    if len(rows) == held or len(rows) < (FIRST if number == 1 else ENOUGH):
         return None
     jobs = {row.job_id: session.get_one(Job, row.job_id) for row in rows}
     begun = newest is not None and newest.round == number

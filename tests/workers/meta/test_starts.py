@@ -105,7 +105,9 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery(database: Database, storage: Storage) -> Nursery:
+def nursery(database: Database, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Nursery:
+    """Where one contributor is enough for the first round, which keeps the tests short."""
+    monkeypatch.setattr(growing, "FIRST", 1)
     return Nursery(database, storage)
 
 
@@ -123,6 +125,16 @@ def test_contributors_of_a_round_give_their_average_and_the_next_job_begins_ther
     assert third.resolved["start_version"] == 1
     assert third.resolved["base"]["path"] == version.path
     assert third.resolved["anchor"] == jobs[0].resolved["anchor"]  # the start has grown, its axes are the same
+
+
+def test_the_weights_of_one_or_two_jobs_are_no_start(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for count in range(1, growing.FIRST + 1):
+        job = nursery.submit()
+        assert job.resolved["start_version"] == 0
+        nursery.succeed(job, 0.1)
+        nursery.keeper.tend()
+        assert len(nursery.versions()) == (count == growing.FIRST)
 
 
 def test_each_counts_once_however_often_it_is_looked_at_and_by_whomever(nursery: Nursery) -> None:
