@@ -5,6 +5,7 @@ changes nothing. The family is made here on first use, and remembers its columns
 """
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
@@ -16,7 +17,7 @@ from service.db import family_queries, warp_queries
 from service.db.models import Dataset, Family, WarpVersion
 from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
 from service.inits import Base
-from service.spec import JobSpec, WorkerRange
+from service.spec import JobSpec, Task, WorkerRange
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
@@ -81,14 +82,14 @@ class Resolution:
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
     _check_supported(spec)
-    info = _info(session, project, dataset)
+    info = info_of(session, project, dataset)
     model = sizing.model_of(spec, info)
     sizing.check_training(spec, info)
     family = families.ensure(session, project, spec.family)
     _check_rule(session, family, spec)
     start = inits.choose(session, project, spec, family, model)
     keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
-    columns = _columns(info, spec, keys)
+    columns = columns_of(info, spec.task, keys)
     _remember_columns(session, family, columns)
     warp, warnings = _warp(session, family, spec, set(keys))
     warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
@@ -135,7 +136,7 @@ def _unsupported(param: str, message: str) -> InvalidRequest:
     return InvalidRequest(f"{param}: {message}", param=param, code="unsupported")
 
 
-def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
+def info_of(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
     """What is known of the dataset, which from here to the commit nobody can delete."""
     row = session.get(Dataset, dataset.id, with_for_update={"read": True}, populate_existing=True)
     if row is None or row.project != project or row.deleted_at is not None:
@@ -145,12 +146,12 @@ def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
     return DatasetInfo.model_validate(row.info)
 
 
-def _columns(info: DatasetInfo, spec: JobSpec, keys: dict[str, int]) -> dict[str, list[str]]:
+def columns_of(info: DatasetInfo, task: Task, keys: Collection[str]) -> dict[str, list[str]]:
     """Names of the entries of outer axes that have a matrix and named columns."""
     named = {}
     if info.columns:
         named[f"input:{len(info.columns)}"] = list(info.columns)
-    if info.target_columns and spec.task == "regression":
+    if info.target_columns and task == "regression":
         named[f"output:{len(info.target_columns)}"] = list(info.target_columns)
     return {key: names for key, names in named.items() if key in keys}
 
@@ -161,17 +162,24 @@ def _remember_columns(session: Session, family: Family, columns: dict[str, list[
         return
     locked = family_queries.locked(session, family.id)
     assert locked is not None
-    for key, names in columns.items():
-        known = locked.columns.get(key)
-        if known is not None and known != names:
-            at = next(index for index, pair in enumerate(zip(known, names, strict=True)) if pair[0] != pair[1])
-            raise InvalidRequest(
-                f"The family {family.name} knows {key} by other columns: at place {at + 1} it has {known[at]!r}, this "
-                f"dataset {names[at]!r}. Give the same columns in the same order, or use another family.",
-                param="dataset",
-            )
+    if (difference := other_columns(locked, columns)) is not None:
+        message = f"{difference} Give the same columns in the same order, or use another family."
+        raise InvalidRequest(message, param="dataset")
     locked.columns = {**columns, **locked.columns}
     session.flush()
+
+
+def other_columns(family: Family, columns: dict[str, list[str]]) -> str | None:
+    """What a dataset's columns differ in from those that bind the family; None where they do not."""
+    for key, names in columns.items():
+        known = family.columns.get(key)
+        if known is not None and known != names:
+            at = next(index for index, pair in enumerate(zip(known, names, strict=True)) if pair[0] != pair[1])
+            return (
+                f"The family {family.name} knows {key} by other columns: at place {at + 1} it has {known[at]!r}, this "
+                f"dataset {names[at]!r}."
+            )
+    return None
 
 
 def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tuple[WarpVersion | None, list[Warning]]:

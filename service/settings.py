@@ -115,6 +115,14 @@ class Settings(BaseSettings):
     max_axis: int = Field(default=512, ge=1)
     """Axes longer than this get no matrix."""
     max_contribution_bytes: int = 16 * 2**20
+    match_timeout_s: float = Field(default=600.0, gt=0)
+    """What it may take to measure which families' P suit some data."""
+    warps_keep: int = Field(default=100, ge=0)
+    """Of a family's versions of P so many of the newest keep their file; 0: all. What is in use always does."""
+    starts_keep: int = Field(default=10, ge=0)
+    """The same for its starts, for each architecture and base."""
+    keep_pinned_days: float = Field(default=30, ge=0)
+    """So long after its end what a job began with keeps its file."""
     warm_runner: bool = True
     """Keep one runner imported and connected for the next job."""
 

@@ -4,7 +4,7 @@ import math
 
 from service.data.info import VOCABULARY, DatasetInfo
 from service.errors import FieldError, Forbidden, InvalidRequest
-from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer
+from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Model, Transformer
 
 DEFAULT_STEPS = 300
 """Where the description says neither steps nor epochs."""
@@ -60,12 +60,17 @@ def steps_of(spec: JobSpec, info: DatasetInfo) -> int:
     return math.ceil(training.epochs * rows / training.batch_size)
 
 
+def examples(model: Model, info: DatasetInfo) -> int:
+    """How many the training part has: rows, or windows that begin at each byte of a text; below 1: none at all."""
+    return info.train - model.context if isinstance(model, Transformer) else info.train
+
+
 def check_training(spec: JobSpec, info: DatasetInfo) -> None:
     """Raises one InvalidRequest for all that the training part and the batches do not allow."""
     training, errors = spec.training, list[FieldError]()
-    rows, unit = info.train, "rows"
+    rows, unit = examples(spec.model, info), "rows"
     if isinstance(spec.model, Transformer):
-        rows, unit = info.train - spec.model.context, f"windows of {spec.model.context} + 1 bytes"
+        unit = f"windows of {spec.model.context} + 1 bytes"
     if rows < 1:
         message = f"the training part has {info.train} bytes, fewer than one window: use more text or a smaller context"
         errors.append(FieldError("model.context", "invalid_request", message))

@@ -21,6 +21,7 @@ def tidy(database: Database, storage: Storage, settings: Settings) -> garbage.Co
     now = clock.now()
     gone = retention.keep_checkpoints(database, settings, now)
     retention.keep_records(database, settings, now)
+    retention.keep_matches(database, now)
     collected = garbage.collect(database, storage, now, settings.gc_grace_s)
     if gone or collected.removed or collected.aside:
         log.info("checkpoints dropped: %d; files removed: %d, unfinished: %d", gone, collected.removed, collected.aside)

@@ -85,3 +85,16 @@ class JobFields(TypedDict, total=False):
     timeout_s: float | None
     queue_timeout_s: float | None
     metadata: Mapping[str, str]
+
+
+class MatchFields(TypedDict, total=False):
+    """`dataset`, `task` and `model` are required by the service; `families`: only these."""
+
+    dataset: DatasetFields
+    task: Task
+    model: Mapping[str, Any]
+    init: str | Mapping[str, str]
+    families: Sequence[str] | None
+    limit: int
+    batch_size: int
+    seed: int
