@@ -22,11 +22,19 @@ def unfinished(session: Session, project: str) -> int:
 
 
 def claimable(session: Session, now: datetime, most: int) -> Sequence[FamilyMatch]:
-    """Those that nobody measures, a project's first one before any project's second, the oldest first."""
+    """Those that nobody measures, of each project the oldest; first whose project had its last turn longest ago."""
     rank = func.row_number().over(partition_by=FamilyMatch.project, order_by=FamilyMatch.id).label("rank")
     ranked = select(FamilyMatch.id, rank).where(_is_free(now)).subquery()
-    statement = select(FamilyMatch).join(ranked, ranked.c.id == FamilyMatch.id)
-    return session.scalars(statement.order_by(ranked.c.rank, FamilyMatch.id).limit(most)).all()
+    last = func.max(FamilyMatch.started_at).label("last")
+    turns = select(FamilyMatch.project, last).group_by(FamilyMatch.project).subquery()
+    statement = (
+        select(FamilyMatch)
+        .join(ranked, ranked.c.id == FamilyMatch.id)
+        .join(turns, turns.c.project == FamilyMatch.project)
+        .where(ranked.c.rank == 1)
+        .order_by(func.coalesce(turns.c.last, 0), FamilyMatch.id)
+    )
+    return session.scalars(statement.limit(most)).all()
 
 
 def _is_free(now: datetime) -> ColumnElement[bool]:

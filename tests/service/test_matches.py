@@ -1,4 +1,4 @@
-"""Matches: claimed by one, tried so often, finished once; and which families are measured, and why the others are not."""
+"""Matches: claimed by one, tried so often, finished once; which families are measured, and why others are not."""
 
 from typing import Any
 

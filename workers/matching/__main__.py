@@ -6,9 +6,7 @@ It writes nothing: whoever started it does (`matcher`). It ends when its stdin d
 
 import json
 import os
-import signal
 import sys
-import threading
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from workers.failures import BadInputError, classify
 from workers.loading import Memory
 from workers.matching import measure, told
 from workers.matching.measure import Candidate
+from workers.matching.tether import tie
 from workers.plan import Plan
 from workers.tasks.data import Split
 
@@ -101,20 +100,9 @@ def _base(memory: Memory, resolved: matches.Resolved) -> bytes | None:
         raise BadInputError("The weights of init.checkpoint are not there any more: name others.") from error
 
 
-def _end_with_stdin() -> None:
-    """Whoever started this holds the other end for as long as it lives."""
-
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(1)
-
-    threading.Thread(target=wait, name="stdin", daemon=True).start()
-
-
 def main() -> None:
     settings = Settings()
-    signal.setitimer(signal.ITIMER_REAL, settings.match_timeout_s)  # SIGALRM's default action ends the process
-    _end_with_stdin()
+    tie(settings.match_timeout_s)
     os.nice(NICE)
     torch.set_num_threads(1)
     sys.stdout.write(json.dumps(answer(Memory.of(settings), sys.argv[1])))

@@ -9,6 +9,7 @@ import pytest
 from service.attempts import Failure
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
+from tests.matches import finish
 from tests.warpadam.sdk.served import Served
 from warpadam import Client, Warp
 from warpadam.sdk import errors
@@ -157,3 +158,24 @@ def test_webhooks_show_their_secret_once(served: Served) -> None:
         assert (found.id, found.events, found.enabled, found.secret) == (made.id, ["end"], True, None)
         client.webhooks.delete(made.id)
         assert list(client.webhooks.list()) == []
+
+
+def test_a_match_is_waited_for(served: Served, client: Client) -> None:
+    client.families.create("digits")
+    asked = client.families.match(
+        dataset={"builtin": "digits"}, task="classification", model={"arch": "mlp", "hidden": [8]}, families=["digits"]
+    )
+    with pytest.raises(errors.WaitTimeout, match="queued"):
+        asked.wait(timeout_s=0, poll_s=0)
+    finish(served.database)
+    result = asked.wait().result
+    assert result is not None
+    assert [(each.family, each.score, each.covered) for each in result.matches] == [("digits", 0.12, ["input:64"])]
+    assert (result.baselines.data, result.recommendation.family) == (None, "digits")
+    assert client.families.get_match(asked.id).result == result
+    other = client.families.match(
+        {"dataset": {"builtin": "digits"}, "task": "classification", "model": {"arch": "mlp", "hidden": [8]}}
+    )
+    finish(served.database, ("timeout", "It took too long."))
+    with pytest.raises(errors.MatchFailed, match="took too long"):
+        other.wait()

@@ -74,7 +74,8 @@ def test_a_large_model_is_judged_by_its_gradients_alone(monkeypatch: pytest.Monk
     assert [each.family for each, _ in only.families] == ["patches"], "those that diagonalise best"
 
 
-def test_text_has_no_basis_of_its_own_and_may_have_no_family() -> None:
+def test_text_has_no_basis_of_its_own_and_may_have_no_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "BUDGET_S", 0.1)
     found = measure.measure(text_plan(), [], 5)
     assert (found.data, found.families) == (None, [])
     assert recommendation(found)["warp"] == "none"
@@ -124,6 +125,8 @@ def test_what_a_p_takes_off_the_diagonal() -> None:
 
 def test_a_p_that_does_not_stay_finite_is_no_better_than_none(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it takes off the diagonal."""
+    monkeypatch.setattr(measure, "STEPS", 5)
+    monkeypatch.setattr(measure, "FEWEST_STEPS", 5)
     job = plan()
     warp = Warp({"input:6": np.eye(6)}).to_bytes()
     tune = measure._Bench._tune
