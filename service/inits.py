@@ -114,7 +114,7 @@ def _current(session: Session, family: Family, anchor: str, pair: int | None) ->
     """The start in use beside a version of P; without one, the newest where the family promotes what is newest."""
     if not family.starts or (pair is None and family.promotion != "latest"):
         return None
-    return start_queries.newest(session, family.id, anchor, up_to_warp=pair)
+    return start_queries.newest(session, family.id, anchor, up_to_warp=pair, has_file=True)
 
 
 def _file_of(row: Checkpoint | StartVersion) -> Base:

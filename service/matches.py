@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator
 from sqlalchemy.orm import Session
 
 from service import aliases, families, inits, resolve, sizing, warps
@@ -32,10 +32,17 @@ USUAL_BATCH = 64
 KEPT = timedelta(days=30)
 RETRY_AFTER_S = 30
 
+
+def _arch(value: Any) -> str | None:
+    """None makes pydantic say which ones there are."""
+    found = value.get("arch") if isinstance(value, dict) else getattr(value, "arch", None)
+    return found if isinstance(found, str) else None
+
+
 _BuiltinModel = Annotated[
-    Mlp | Convnet | Transformer,
+    Annotated[Mlp, Tag("mlp")] | Annotated[Convnet, Tag("convnet")] | Annotated[Transformer, Tag("transformer")],
     Discriminator(
-        "arch",
+        _arch,
         custom_error_type="unknown_model",
         custom_error_message="arch must be mlp, convnet or transformer: uploaded code is not measured",
     ),

@@ -195,6 +195,8 @@ def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tu
         if isinstance(ref, str) and not ref.isdigit() and warp_queries.newest_number(session, family.id) == 0:
             return None, []
         raise BadReference(error.detail, param="optimizer.warp", code="warp_not_found") from error
+    if found is not None and not warp_queries.counted_on(session, found):
+        raise BadReference(warps.collected(family, found), param="optimizer.warp", code="warp_not_found")
     if found is None or keys & {entry["key"] for entry in found.keys}:
         return found, []
     message = _not_covering(family, found, keys)

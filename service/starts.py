@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from service.db import checkpoint_queries, start_queries
 from service.db.models import Family, Job, StartContribution, StartVersion
-from service.errors import NotFound
+from service.errors import Collected, NotFound
 from service.pages import Page, PageRequest, paginate
 from service.resolve import Resolved
 from service.spec import read_stored
@@ -66,5 +66,11 @@ def paired_with(session: Session, family_id: int, warp_version: int) -> int | No
     return start_queries.newest_before_warp(session, family_id, warp_version)
 
 
-def file(version: StartVersion) -> Stored:
+def file(family: Family, version: StartVersion) -> Stored:
+    """Raises Collected where retention has removed it."""
+    if version.collected_at is not None:
+        raise Collected(
+            f"The file of start {version.version} of family {family.name} was removed, because nothing used it any "
+            "more: take a newer start."
+        )
     return Stored(version.path, version.sha256, version.size)

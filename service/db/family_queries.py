@@ -28,6 +28,11 @@ def visible(project: str) -> Select[Family]:
     return select(Family).where(Family.project == project, Family.name.not_like("#%"))
 
 
+def ids(session: Session) -> Sequence[int]:
+    """Of all families, deleted ones too."""
+    return session.scalars(select(Family.id).order_by(Family.id)).all()
+
+
 def newest_first(session: Session, project: str, names: Sequence[str] | None = None) -> Sequence[Family]:
     """All of the project's, or those of these names."""
     statement = visible(project).order_by(Family.id.desc())
