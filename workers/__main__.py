@@ -16,7 +16,7 @@ from workers.dispatcher import Dispatcher
 from workers.housekeeping import keep_house
 from workers.launchers import Launcher, ProcessLauncher
 from workers.matching import matcher
-from workers.meta.actor import end_learner, ensure_learner
+from workers.meta.actor import end_learner, ensure_learner, notice_weights
 from workers.ray_jobs import RayJobsLauncher
 
 
@@ -64,7 +64,9 @@ def main() -> int:
     house = keep_house(database, Storage(settings.storage), settings, stop)
     telling = courier.start(settings, database, stop)
     matching = matcher.start(settings, database, stop)
-    pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
+    pool = RayPool(
+        settings, partial(ensure_learner, settings), partial(end_learner, settings), partial(notice_weights, settings)
+    )
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
     for thread in (house, telling, matching):

@@ -43,6 +43,10 @@ class Pool(Protocol):
         """Families that have contributing jobs now: each gets its meta-learner, others lose theirs when idle."""
         ...
 
+    def notice_weights(self, families: frozenset[int]) -> None:
+        """Families whose jobs' final weights wait at present: their meta-learners are told."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -50,16 +54,23 @@ class RayPool:
     """Joins the cluster at `settings.ray_address`, and stays joined."""
 
     def __init__(
-        self, settings: Settings, ensure_learner: Callable[[int], object], end_learner: Callable[[int], object]
+        self,
+        settings: Settings,
+        ensure_learner: Callable[[int], object],
+        end_learner: Callable[[int], object],
+        tell_learner: Callable[[int], object] = lambda _family: None,
     ) -> None:
-        """Both take a family's id; `ensure_learner` makes its actor where there is none. Neither waits."""
+        """All take a family's id; `ensure_learner` makes its actor where there is none. None of them waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
         self._end_learner = end_learner
+        self._tell_learner = tell_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
         self._ensured: dict[int, float] = {}
+        self._weights: frozenset[int] = frozenset()
+        self._told: dict[int, float] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-pool", daemon=True)
@@ -72,6 +83,11 @@ class RayPool:
         if families - self._wanted:
             self._wake.set()
         self._wanted = families
+
+    def notice_weights(self, families: frozenset[int]) -> None:
+        if families - self._weights:
+            self._wake.set()
+        self._weights = families
 
     def close(self) -> None:
         self._closing.set()
@@ -126,6 +142,7 @@ class RayPool:
             log.warning("no Ray: %s", error)
         self._view = replace(self._view, connected=False, error=str(error) if error else None)
         self._ensured.clear()
+        self._told.clear()
         with suppress(Exception):  # there may be nobody left to say goodbye to
             ray.shutdown()
 
@@ -158,6 +175,11 @@ class RayPool:
             if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
                 self._ensured[family] = now
                 self._ensure_learner(family)
+        self._told = {family: at for family, at in self._told.items() if family in self._weights}
+        for family in self._weights:  # again after a while: it may have been restarted meanwhile
+            if now - self._told.get(family, -_ENSURE_S) >= _ENSURE_S:
+                self._told[family] = now
+                self._tell_learner(family)
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
             log.info("ended the idle meta-learner of family %d", family)

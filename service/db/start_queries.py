@@ -64,6 +64,11 @@ def contributions(session: Session, family_id: int) -> Sequence[StartContributio
     return session.scalars(statement.where(StartContribution.collected_at.is_(None))).all()
 
 
+def of_jobs(session: Session, job_ids: Iterable[str]) -> Sequence[StartContribution]:
+    """What these jobs gave back."""
+    return session.scalars(select(StartContribution).where(StartContribution.job_id.in_(list(job_ids)))).all()
+
+
 def began_with(session: Session, job_ids: Iterable[str]) -> set[str]:
     """The files that these jobs began with."""
     paths = session.scalars(select(Job.base_path).where(Job.id.in_(list(job_ids)), Job.base_path.is_not(None)))
