@@ -194,7 +194,7 @@ class Dispatcher:
         """In one transaction, one dispatcher after the other: what is reserved, and the claim of who fits beside it."""
         take_turns(session, Lock.ADMISSION)
         may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
-        return self._line.claim(session, view, self.launcher.name, may_start)
+        return self._line.claim(session, view, self.launcher.name, may_start, why_not=may_start.why_not)
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)

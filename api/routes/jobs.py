@@ -144,11 +144,16 @@ def pause(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
 
 
 @router.post("/{job_id}/resume", response_model=Job)
-def resume(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
-    """Queues a paused job again; it goes on from its last checkpoint."""
-    return once.write(
-        None, lambda session: _steered(session, "resume", jobs.resume(session, caller.project, job_id, clock.now()))
-    )
+def resume(job_id: str, services: ServicesDep, caller: JobsWrite, once: OnceDep) -> Response:
+    """Queues a paused job again; it goes on from its last checkpoint. 429 where the project's queue is full."""
+
+    def work(session: Session) -> Made:
+        now = clock.now()
+        if jobs.get(session, caller.project, job_id).state == JobState.PAUSED:
+            quotas.check_resume(session, caller.project, Limits.of(services.settings), now)
+        return _steered(session, "resume", jobs.resume(session, caller.project, job_id, now))
+
+    return once.write(None, work)
 
 
 @router.delete("/{job_id}")
