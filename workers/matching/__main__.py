@@ -9,7 +9,6 @@ import os
 import sys
 from typing import Any
 
-import torch
 from sqlalchemy.orm import Session
 
 from service import datasets, matches
@@ -19,14 +18,12 @@ from service.settings import Settings
 from warpadam import shapes
 from workers.failures import BadInputError, classify
 from workers.loading import Memory
-from workers.matching import measure, told
+from workers.matching import told
 from workers.matching.measure import Candidate
+from workers.matching.placing import measure_somewhere
 from workers.matching.tether import tie
 from workers.plan import Plan
 from workers.tasks.data import Split
-
-NICE = 10
-"""What trains goes before."""
 
 
 def answer(memory: Memory, match_id: str) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def _measured(memory: Memory, match_id: str) -> dict[str, Any]:
     spec = matches.MatchSpec.model_validate(row.request, extra="ignore")
     plan = _plan(memory, spec, resolved, _split(memory, dataset, spec))
     candidates = [Candidate(each.family, each.version, each.warp) for each in choices]
-    measured = measure.measure(plan, candidates, spec.limit)
+    measured = measure_somewhere(memory.settings, plan, candidates, spec.limit)
     return told.result(measured, {each.family: each for each in choices}, unsuitable)
 
 
@@ -103,8 +100,6 @@ def _base(memory: Memory, resolved: matches.Resolved) -> bytes | None:
 def main() -> None:
     settings = Settings()
     tie(settings.match_timeout_s)
-    os.nice(NICE)
-    torch.set_num_threads(1)
     sys.stdout.write(json.dumps(answer(Memory.of(settings), sys.argv[1])))
     sys.stdout.flush()
     os._exit(0)

@@ -181,7 +181,7 @@ class _Bench:
         if not trains:
             steps = max(1, min(GRADIENTS, int(BUDGET_S / seconds)))
         keys = shapes.axis_keys(plan.model, plan.anchor, plan.max_axis)
-        return cls(replace(plan, steps=steps, split=_thinned(plan.split)), trains, keys)
+        return cls(replace(plan, steps=steps, split=thinned(plan.split)), trains, keys)
 
     def without(self) -> tuple[_Tuned | None, Moments]:
         """Training without P, and what a contributing job would have seen of its gradients."""
@@ -258,7 +258,7 @@ def _places(model: shapes.Model) -> int:
     return int(shape[0]) * int(shape[1]) if isinstance(shape, list | tuple) else 1
 
 
-def _thinned(split: Split) -> Split:
+def thinned(split: Split) -> Split:
     """What is looked at of the data, in memory of its own."""
     if split.x_train.ndim == 1:
         return replace(split, x_train=split.x_train[:MAX_TRAIN_TEXT], x_val=split.x_val[:MAX_VAL_TEXT])

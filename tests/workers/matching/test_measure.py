@@ -91,10 +91,10 @@ def test_data_that_no_learning_rate_can_stand_is_told() -> None:
 def test_large_data_is_thinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "MAX_TRAIN", 10)
     monkeypatch.setattr(measure, "MAX_VAL", 7)
-    split = measure._thinned(regression())
+    split = measure.thinned(regression())
     assert [len(part) for part in (split.x_train, split.y_train, split.x_val, split.y_val)] == [10, 10, 7, 7]
     monkeypatch.setattr(measure, "MAX_VALUES", 5 * 6)
-    assert len(measure._thinned(regression()).x_train) == 5
+    assert len(measure.thinned(regression()).x_train) == 5
 
 
 def test_what_training_cannot_tell_apart_is_ordered_by_its_gradients() -> None:
