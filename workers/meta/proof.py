@@ -33,8 +33,10 @@ class _Record:
     @property
     def is_whole(self) -> bool:
         """Whether retention has left everything that it takes."""
-        parents = [] if self.parent is None else [self.parent]
-        return all(each.collected_at is None for each in (self.start, *parents, *self.rows))
+        gone = [self.start.collected_at, *(row.collected_at for row in self.rows)]
+        if self.parent is not None:
+            gone.append(self.parent.collected_at)
+        return not any(gone)
 
 
 def verify_starts(session: Session, storage: Storage, family_id: int) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from service import clock, collecting
 from service.attempts import Failure
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
@@ -130,6 +131,20 @@ def test_a_p_is_pushed_and_pulled(client: Client, tmp_path: Path) -> None:
     assert [each.version for each in client.warps.list("patches")] == [1]
     assert client.families.get("patches").champion == 1
     assert list(client.families.contributions("patches")) == []
+
+
+def test_a_p_whose_file_retention_removed_says_so(served: Served, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "p.safetensors").write_bytes(warp_file())
+    client.families.create("patches")
+    client.warps.push("patches", tmp_path / "p.safetensors")
+    (tmp_path / "q.safetensors").write_bytes(warp_file(1))
+    client.warps.push("patches", tmp_path / "q.safetensors")
+    settings = served.services.settings.model_copy(update={"warps_keep": 1})
+    assert collecting.collect(served.database, settings, clock.now()).warps == 1
+    assert client.warps.get("patches@1").collected_at is not None
+    with pytest.raises(errors.Collected, match="take a newer version"):
+        client.warps.content("patches@1")
+    assert client.warps.content("patches@2") == warp_file(1)
 
 
 @pytest.mark.parametrize("name", ["../cluster", "a/b", "job x", "?limit=1", "%2e", ""])
