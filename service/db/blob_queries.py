@@ -1,8 +1,9 @@
 """SQL of blobs: their pieces, and those that no version needs any more."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, delete, exists, select, union
 from sqlalchemy.orm import Session
 
 from service.db.models import Blob, BlobPiece, WarpVersion
@@ -27,7 +28,8 @@ def locked(session: Session, sha256: str, *, shared: bool) -> None:
 
 def let_go(session: Session, most: int | None = None, *, with_pieces: bool = False) -> Sequence[str]:
     """Blobs that versions of P name, but only such as were collected; with `with_pieces` those that are still there."""
-    statement = select(Blob.sha256).where(exists().where(_naming()), ~_is_needed()).order_by(Blob.sha256)
+    named = Blob.sha256.in_(_names(WarpVersion.collected_at.is_not(None)))
+    statement = select(Blob.sha256).where(named, _is_not_needed()).order_by(Blob.sha256)
     if with_pieces:
         statement = statement.where(exists().where(BlobPiece.sha256 == Blob.sha256))
     return session.scalars(statement.limit(most)).all()
@@ -36,13 +38,17 @@ def let_go(session: Session, most: int | None = None, *, with_pieces: bool = Fal
 def drop_pieces(session: Session, sha256: str) -> None:
     """Unless a version needs them again."""
     locked(session, sha256, shared=False)
-    if session.scalar(select(Blob.sha256).where(Blob.sha256 == sha256, ~_is_needed())) is not None:
+    if session.scalar(select(Blob.sha256).where(Blob.sha256 == sha256, _is_not_needed())) is not None:
         session.execute(delete(BlobPiece).where(BlobPiece.sha256 == sha256))
 
 
-def _naming() -> ColumnElement[bool]:
-    return or_(WarpVersion.sha256 == Blob.sha256, WarpVersion.eigenvalues_sha256 == Blob.sha256)
+def _is_not_needed() -> ColumnElement[bool]:
+    return Blob.sha256.not_in(_names(WarpVersion.collected_at.is_(None)))
 
 
-def _is_needed() -> ColumnElement[bool]:
-    return exists().where(_naming(), WarpVersion.collected_at.is_(None))
+def _names(which: ColumnElement[bool]) -> CompoundSelect[Any]:
+    """The blobs of these versions: both of their files. Lists, which databases hash: there is no index over them."""
+    return union(
+        select(WarpVersion.sha256).where(which),
+        select(WarpVersion.eigenvalues_sha256).where(which, WarpVersion.eigenvalues_sha256.is_not(None)),
+    )
