@@ -59,8 +59,8 @@ FEWEST_STEPS = 50
 """Fewer than this say more about the first steps' luck than about P: then gradients alone decide."""
 GRADIENTS = 16
 """So many steps without P are observed where nothing is trained."""
-LADDER = tuple(2.0**power for power in range(-11, -3))
-"""Learning rates, 0.0005 to 0.06."""
+LADDER = tuple(2.0**power for power in range(-11, -1))
+"""Learning rates, 0.0005 to 0.25."""
 _FIRST_RUNG, _USUAL_RUNGS = 4, 4
 SEEDS = 4
 MARGIN = 0.01

@@ -52,7 +52,7 @@ def recommendation(measured: Measured) -> Json:
         beside = (
             "no family's P was to be measured" if best is None else f"the best family's P {_gain(best[1], measured)}"
         )
-        reason = f"warp: data {_gain(data, measured)}; {beside}."
+        reason = f"The data's own basis {_gain(data, measured)}; {beside}."
         return {"warp": "data", "family": None, "version": None, "reason": reason}
     reason = "Nothing was better than training without P by more than chance."
     return {"warp": "none", "family": None, "version": None, "reason": reason}
