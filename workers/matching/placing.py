@@ -15,7 +15,7 @@ from service.settings import Settings
 from workers.matching.measure import Candidate, Measured, measure, thinned
 from workers.plan import Plan
 
-NICE = 10
+NICE = 5
 """What trains goes before."""
 
 

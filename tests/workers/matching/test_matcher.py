@@ -139,7 +139,7 @@ def test_the_real_process_measures(house: House) -> None:
 
     memory = house.memory
     memory.database.write(upload)
-    match_id = ask(house, model={"arch": "mlp", "hidden": [2000, 2000]})
+    match_id = ask(house, model={"arch": "mlp", "hidden": [1200, 1200]})
     variables = {
         "WARPADAM_DATA_DIR": str(memory.settings.data_dir),
         "WARPADAM_DATABASE_URL": memory.settings.database_url,

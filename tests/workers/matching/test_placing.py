@@ -35,7 +35,8 @@ def test_on_a_cluster_a_worker_measures(ray_address: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(placing, "measure", elsewhere)
     settings = Settings(ray_address=ray_address, launcher="ray-jobs")
-    large = plan(model={"arch": "mlp", "hidden": [2000, 2000], "activation": "relu", "input": 6, "output": 3})
+    model = {"arch": "mlp", "hidden": [1200, 1200], "activation": "relu", "input": 6, "output": 3}
+    large = plan(model=model, training={"batch_size": 64})  # gradients alone: seconds less
     found = placing.measure_somewhere(settings, large, [], 1)
     assert (found.by, found.axes, found.families) == ("gradients", 2, [])
     assert found.data is not None
