@@ -69,7 +69,7 @@ def classify(error: BaseException) -> Cause:
         return Cause("user", "out_of_memory", OUT_OF_MEMORY)
     if isinstance(error, ValueError | TypeError | IndexError) or _is_torch_refusal(error):
         return Cause("user", "bad_input", f"The job cannot be trained as described: {_first_line(error)}")
-    if _is_lost_peer(error):
+    if is_lost_peer(error):
         return Cause("infrastructure", "worker_failed", "A worker of the group was lost: the others could not go on.")
     return Cause("infrastructure", "worker_failed", f"{type(error).__name__}: {_first_line(error)}")
 
@@ -88,7 +88,7 @@ def _is_torch_refusal(error: BaseException) -> bool:
     )
 
 
-def _is_lost_peer(error: BaseException) -> bool:
+def is_lost_peer(error: BaseException) -> bool:
     """What gloo and NCCL raise in those that are left when one of a group has died."""
     return isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|by peer", str(error), re.IGNORECASE))
 

@@ -35,6 +35,7 @@ class _Rows:
 
     claim: Claim
     dataset: Dataset
+    package: Dataset | None
     warp: bytes | None
     watermark: int
     resume: tuple[str, str] | None
@@ -66,6 +67,8 @@ def load(memory: Memory, fence: Fence) -> Plan:
         resume_model=memory.storage.get(model) if model else None,
         resume_state=memory.storage.get(state) if state else None,
         watermark=rows.watermark,
+        package=_package(memory, rows),
+        confinement=memory.settings.code_confinement,
         max_axis=memory.settings.max_axis,
         max_contribution_bytes=memory.settings.max_contribution_bytes,
     )
@@ -81,7 +84,19 @@ def _read(session: Session, fence: Fence) -> _Rows:
         warp = warps.content(session, warps.get(session, family, version))
     newest = attempts.latest_checkpoint(session, fence.job_id)
     resume = (newest.path, newest.state_path) if newest and newest.state_path else None
-    return _Rows(claim, dataset, warp, learning.watermark(session, fence.job_id), resume)
+    pinned = claim.resolved.package
+    package = session.get_one(Dataset, pinned.dataset_id) if pinned else None
+    return _Rows(claim, dataset, package, warp, learning.watermark(session, fence.job_id), resume)
+
+
+def _package(memory: Memory, rows: _Rows) -> bytes | None:
+    pinned = rows.claim.resolved.package
+    if pinned is None or rows.package is None:
+        return None
+    try:
+        return datasets.open_package(memory.storage, memory.settings, rows.package, pinned.sha256)
+    except DataError as error:
+        raise BadInputError(str(error)) from error
 
 
 def _split(memory: Memory, rows: _Rows) -> Split:

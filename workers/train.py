@@ -53,17 +53,20 @@ class Training:
             device=group.device,
             share=Share(group.rank, group.world),
         )
-        self.model = preparing.prepare_model(plan, group)
-        version, self.warp = preparing.starting_warp(plan, self.model.axis_keys, group)
-        self.optimizer = preparing.prepare_optimizer(plan, self.model, self.warp)
+        prepared = preparing.prepare_model(plan, group)
+        self.model, keys = prepared.module, prepared.axis_keys
+        version, self.warp = preparing.starting_warp(plan, keys, group)
+        self.optimizer = preparing.prepare_optimizer(plan, prepared, self.warp)
         self.position = preparing.resume(plan, self.optimizer)
         self.gradients = Gradients(self.model, group)
-        self.contributor = contributor(plan, self.model.axis_keys, group, exchange, self.position.step)
+        self.contributor = contributor(plan, keys, group, exchange, self.position.step)
         self.teller = Teller(reporter, self.position.step, plan.steps, self.position.seconds)
         self.scores: Scores | None = None
         self.scored_at = self.saved_at = -1
         self.best_model: bytes | None = None
         self.arrived: NewWarp | None = None
+        if (why := preparing.not_covered(plan, keys)) is not None:
+            reporter.post(Event("warning", why, level="warning"))
         own = plan.uses_own_data and self.warp is not None
         reporter.post(WarpUse(self.position.step, version, "data" if own else None))
 
@@ -166,6 +169,7 @@ class Training:
     def evaluate(self) -> Scores:
         step = self.position.step
         if self.scores is None or self.scored_at != step:
+            self.group.align(self.model)
             self.scores = evaluate(self.model, self.batches, self.loss, self.group, self.precision)
             self.scored_at = step
             self.teller.scores(step, self.scores)
@@ -185,6 +189,7 @@ class Training:
         """Posts the best model so far, where it is new, and the one that a resume goes on from."""
         step = self.position.step
         self.position = replace(self.position, seconds=self.teller.seconds)
+        self.group.align(self.model)
         if not self.group.leads or self.saved_at == step:
             return
         best, self.best_model = self.best_model, None
