@@ -52,6 +52,7 @@ def main(arguments: list[str]) -> None:
     except confine.CannotConfineError as error:
         confined = str(error)
     line = socket.socket(fileno=int(arguments[0]))
+    line.set_inheritable(False)
     with line.makefile("rb") as file:
         start: Start = pickle.load(file)  # noqa: S301  # from the worker above, whose socket it is
     _told(line, start, package, confined)

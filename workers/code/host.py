@@ -134,8 +134,8 @@ class Below:
         ready, _, _ = select.select([self._line, self._output], [], [], LOOK_S)
         if self._output in ready:
             self._read_output()
-        if self._line not in ready:
-            return True
+        if self._line not in ready:  # the line may be held open by what the process has left
+            return self._process.poll() is None
         piece = receive(self._line)
         for frame in self._frames.feed(piece):
             self._take(frame)
