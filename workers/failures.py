@@ -3,6 +3,7 @@
 TrainingError                known causes; carry category, code and a message that says what to do
 ├── NotFiniteError           the loss or the gradients left the numbers: training diverged
 ├── BadInputError            the data, weights or P do not fit the job
+├── CodeDisabledError        the job has code of its own, which is not allowed any more
 └── WorkersLostError         workers died or could not start
 
 Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
@@ -46,6 +47,10 @@ class NotFiniteError(TrainingError):
 
 class BadInputError(TrainingError):
     code = "bad_input"
+
+
+class CodeDisabledError(TrainingError):
+    code = "code_disabled"
 
 
 class WorkersLostError(TrainingError):

@@ -11,7 +11,7 @@ from service.db.models import Dataset, Family
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
-from workers.failures import BadInputError
+from workers.failures import BadInputError, CodeDisabledError
 from workers.plan import Plan
 from workers.tasks.data import Split
 
@@ -93,6 +93,8 @@ def _package(memory: Memory, rows: _Rows) -> bytes | None:
     pinned = rows.claim.resolved.package
     if pinned is None or rows.package is None:
         return None
+    if not memory.settings.allow_code:
+        raise CodeDisabledError("This service runs user code no more: ask who runs it to set WARPADAM_ALLOW_CODE.")
     try:
         return datasets.open_package(memory.storage, memory.settings, rows.package, pinned.sha256)
     except DataError as error:

@@ -69,7 +69,7 @@ def test_two_workers_train_it_and_the_family_learns(house: House, capfd: pytest.
 
 def test_one_that_never_comes_back_is_ended_with_all_it_started(house: House) -> None:
     settings = house.memory.settings
-    names = {"data_dir", "database_url", "storage_url", "ray_address", "ray_namespace", "grace_s", "heartbeat_s"}
+    names = {"data_dir", "database_url", "storage_url", "ray_address", "ray_namespace", "grace_s", "heartbeat_s", "allow_code"}
     variables = {f"WARPADAM_{name.upper()}": str(getattr(settings, name)) for name in names}
     package = house.package({"net.py": HANG})
     fence = house.start(

@@ -63,6 +63,7 @@ class Bench:
 
     database: Database
     ready: Dataset | None = None
+    limits: jobs.Limits = jobs.Limits()
 
     def write(self, work: Callable[[Session], T]) -> T:
         return self.database.write(work)
@@ -85,7 +86,7 @@ class Bench:
     def submission(self, dataset: Dataset | None = None, **fields: Any) -> jobs.Submission:
         if dataset is None:
             dataset = self.ready = self.ready or self.dataset()
-        spec, limits = self.spec(dataset, **fields), jobs.Limits()
+        spec, limits = self.spec(dataset, **fields), self.limits
         return self.write(lambda session: jobs.submit(session, PROJECT, spec, dataset, limits))
 
     def submit(self, dataset: Dataset | None = None, **fields: Any) -> Job:

@@ -33,7 +33,7 @@ class House:
                 data_dir=folder,
                 database_url=url,
                 storage_url=str(folder / "storage"),
-                **{"heartbeat_s": 0.05, "publish_every_s": 0, **settings},
+                **{"heartbeat_s": 0.05, "publish_every_s": 0, "allow_code": True, **settings},
             )
         )
         return cls(memory, _upload(memory))
