@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.deps import Services
-from tests.api.made import spec
+from tests.api.made import npz, spec
 from tests.api.world import client_of, new_key
 from tests.workers.code.packed import NET, packed
 
@@ -27,8 +27,13 @@ def allowed(built_app: FastAPI, services: Services) -> Allowed:
     return set_to
 
 
-def uploaded(client: TestClient, **files: str) -> str:
-    answer = client.post("/v1/datasets", files={"file": ("net.zip", packed(dict(files) or {"net.py": NET}))})
+@pytest.fixture
+def dataset(client: TestClient) -> str:
+    return str(client.post("/v1/datasets", files={"file": ("a.npz", npz())}).json()["id"])
+
+
+def uploaded(client: TestClient) -> str:
+    answer = client.post("/v1/datasets", files={"file": ("net.zip", packed({"net.py": NET}))})
     assert answer.status_code == 201
     made = answer.json()
     assert (made["state"], made["options"]["format"], made["info"]["kind"]) == ("ready", "package", "package")
