@@ -15,8 +15,8 @@ Refusal = Literal["server", "key"]
 """Who does not allow it."""
 
 _REFUSED = {
-    "server": "This server runs no uploaded code: use model.arch mlp, convnet or transformer, or ask who runs it to set "
-    "WARPADAM_ALLOW_CODE.",
+    "server": "This server runs no uploaded code: use model.arch mlp, convnet or transformer, or ask who runs it to "
+    "set WARPADAM_ALLOW_CODE.",
     "key": "This key may not run code: ask an admin of the project for one with the scope code:run.",
 }
 
@@ -45,7 +45,9 @@ def package_of(session: Session, project: str, spec: JobSpec, refusal: Refusal |
         message = f"There is no dataset {model.package}: upload the package first (format: package), or check the id."
         raise BadReference(message, param="model.package", code="dataset_not_found")
     if not datasets.is_package(row):
-        message = f"{row.id} is data ({row.options.get('format') or 'built in'}), no package of code: upload a zip or a "
+        message = (
+            f"{row.id} is data ({row.options.get('format') or 'built in'}), no package of code: upload a zip or a "
+        )
         raise InvalidRequest(f"{message}wheel with format: package.", param="model.package")
     if row.state != "ready" or row.info is None or row.sha256 is None:
         raise DatasetNotReady(f"The package {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")

@@ -29,7 +29,6 @@ from service.spec import DatasetOptions, DatasetRef, Task
 from service.states import TERMINAL
 from service.storage import Storage, Stored
 
-
 _ENDED = [str(state) for state in TERMINAL]
 PACKAGE = "package"
 """The format of a package of user code, which is registered like data and never trained on."""
@@ -91,9 +90,7 @@ def examine(
     return Examined(origin, understood, sha256, info.size_bytes, info=info)
 
 
-def _inspect(
-    source: Source, options: DatasetOptions, settings: Settings
-) -> data.DatasetInfo | packages.PackageInfo:
+def _inspect(source: Source, options: DatasetOptions, settings: Settings) -> data.DatasetInfo | packages.PackageInfo:
     if isinstance(source, FileSource) and (options.format or formats.sniff(source)) == PACKAGE:
         return packages.inspect(source)
     return data.inspect(source, options, _limits(settings))

@@ -101,7 +101,9 @@ class CodeModel(Part):
     entrypoint: Annotated[str, Field(pattern=ENTRYPOINT_PATTERN, max_length=300)]
     package: Annotated[str, Field(max_length=64)]
     """Id of a dataset of the format `package`."""
-    kwargs: Annotated[dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)] = {}
+    kwargs: Annotated[
+        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)
+    ] = {}
     """Passed to the function. `context` is the length of the windows where the task is language_modeling."""
 
     @field_validator("kwargs")

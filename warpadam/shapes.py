@@ -171,7 +171,7 @@ def is_code(model: Model) -> bool:
 
 
 def outer_sizes(model: Model) -> dict[str, int]:
-    """Role -> size of the axes that mean the same in every job, as far as the dataset says it; of user code's models."""
+    """Role -> size of the axes that mean the same in every job, as far as the dataset says; of user code's models."""
     if model.get("vocabulary") is not None:
         vocabulary = _size(model, "vocabulary")
         return {"tokens.in": vocabulary, "tokens.out": vocabulary, "positions": _size(model, "context")}

@@ -23,7 +23,8 @@ from workers.loading import Memory
 from workers.mailbox import Note
 from workers.output import Output, Printed
 from workers.plan import Plan
-from workers.reporting import Event, Metric, Printed as PrintedByCode, Outcome, Progress, Saved, Stop, WarpUse
+from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
+from workers.reporting import Printed as PrintedByCode
 from workers.uploads import Files, Uploads
 
 T = TypeVar("T")

@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def runs_code(self) -> bool:
-        """Whether user code makes the model: then training happens in a process that has nothing else (workers/code)."""
+        """Whether user code makes the model: then a process that has nothing else trains it (workers/code)."""
         return is_code(self.model)
 
     @property

@@ -130,7 +130,9 @@ def _checked(name: str, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     twice = {path for path in paths if paths.count(path) > 1} if len(set(paths)) < len(paths) else set()
     if twice:
         raise DataError(f"{name} holds {min(twice)} twice: pack it again.")
-    if below := sorted({str(parent).lower() for info in infos for parent in PurePosixPath(info.filename).parents} & set(paths)):
+    if below := sorted(
+        {str(parent).lower() for info in infos for parent in PurePosixPath(info.filename).parents} & set(paths)
+    ):
         raise DataError(f"{name} holds {below[0]} as a file and as a folder: pack it again.")
     return infos
 

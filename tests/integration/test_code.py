@@ -23,7 +23,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TRAINING = {"steps": 12, "batch_size": 7, "eval_every": 4, "checkpoint_every": 6, "sync_every": 5}
 LOOK = "import os\nprint('SEEN', dict(os.environ), [open('/proc/self/environ').read()])\n"
-HANG = "import time\n" + NET.replace("return self.last(", "[time.sleep(1) for _ in iter(int, 1)]\n        return self.last(")
+HANG = "import time\n" + NET.replace(
+    "return self.last(", "[time.sleep(1) for _ in iter(int, 1)]\n        return self.last("
+)
 
 
 @pytest.fixture
@@ -69,12 +71,19 @@ def test_two_workers_train_it_and_the_family_learns(house: House, capfd: pytest.
 
 def test_one_that_never_comes_back_is_ended_with_all_it_started(house: House) -> None:
     settings = house.memory.settings
-    names = {"data_dir", "database_url", "storage_url", "ray_address", "ray_namespace", "grace_s", "heartbeat_s", "allow_code"}
+    names = {
+        "data_dir",
+        "database_url",
+        "storage_url",
+        "ray_address",
+        "ray_namespace",
+        "grace_s",
+        "heartbeat_s",
+        "allow_code",
+    }
     variables = {f"WARPADAM_{name.upper()}": str(getattr(settings, name)) for name in names}
     package = house.package({"net.py": HANG})
-    fence = house.start(
-        model={"entrypoint": "net:build", "package": package}, training=TRAINING, timeout_s=15
-    )
+    fence = house.start(model={"entrypoint": "net:build", "package": package}, training=TRAINING, timeout_s=15)
     options = ["--job", fence.job_id, "--attempt", str(fence.attempt), "--token", str(fence.token)]
     command = [sys.executable, "-m", "workers.runner", *options]
     assert subprocess.run(command, env={**os.environ, **variables}, check=False).returncode == RECORDED

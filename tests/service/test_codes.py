@@ -108,7 +108,7 @@ def test_a_package_that_does_not_do_is_told_at_once(
 
 def test_a_package_is_no_data(coding: Bench) -> None:
     row = coding.read(lambda session: session.get_one(Dataset, package(coding)))
-    with pytest.raises(InvalidRequest, match="goes into model.package") as caught:
+    with pytest.raises(InvalidRequest, match=r"goes into model\.package") as caught:
         coding.submit(row)
     assert caught.value.param == "dataset"
 

@@ -52,7 +52,9 @@ class House:
         )
         database = self.memory.database
         row = datasets.for_spec(database, self.memory.storage, self.memory.settings, "default", spec.dataset)
-        submission = database.write(lambda session: jobs.submit(session, "default", spec, row, Limits(code_refused=None)))
+        submission = database.write(
+            lambda session: jobs.submit(session, "default", spec, row, Limits(code_refused=None))
+        )
         return submission.job.id
 
     def package(self, files: dict[str, str | bytes]) -> str:

@@ -25,7 +25,10 @@ Reference = Annotated[
 
 @datasets.command("add")
 def add_dataset(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read; a folder of code.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read; a folder of code."),
+    ],
     name: Annotated[str | None, typer.Option(help="For people; the file's name where absent.")] = None,
     file_format: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""A folder of Python as a package to upload: equal folders give equal files, and so the same sha256 and the same axes."""
+"""A folder of Python as a package to upload: equal folders give equal files, so the same sha256 and the same axes."""
 
 import tempfile
 import zipfile

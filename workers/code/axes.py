@@ -68,7 +68,9 @@ def _declared(declared: object, parameters: Mapping[str, tuple[int, ...]]) -> di
     for name, row in declared.items():
         if name not in parameters:
             names = ", ".join(list(parameters)[:8])
-            raise ValueError(f"warp_axes names {name!r}, and the module has no such trainable parameter: it has {names}")
+            raise ValueError(
+                f"warp_axes names {name!r}, and the module has no such trainable parameter: it has {names}"
+            )
         shape = parameters[name]
         if len(shape) < 2:
             raise ValueError(f"warp_axes names {name!r}, which has one axis: such parameters get no P, leave it out")

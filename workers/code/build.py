@@ -28,7 +28,7 @@ TRIED_ROWS = 4
 
 
 def build(plan: Plan, folder: Path) -> Prepared:
-    """The module of the plan's entrypoint, in the package that lies in `folder`, its weights drawn from the plan's seed.
+    """The module of the plan's entrypoint in the package that lies in `folder`; its weights are of the plan's seed.
 
     BadModelError for what cannot be trained; whatever the code itself raises.
     """
@@ -146,7 +146,7 @@ def _first_inputs(plan: Plan) -> Tensor:
 
 def _seed(seed: int) -> None:
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002  # the code may use either
+    np.random.seed(seed % 2**32)  # the code may use either
     random.seed(seed)
 
 

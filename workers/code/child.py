@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
     line = socket.socket(fileno=int(arguments[0]))
     line.set_inheritable(False)
     with line.makefile("rb") as file:
-        start: Start = pickle.load(file)  # noqa: S301  # from the worker above, whose socket it is
+        start: Start = pickle.load(file)  # from the worker above, whose socket it is
     _told(line, start, package, confined)
 
 
@@ -91,6 +91,7 @@ def _run(start: Start, package: Path, line: "Line") -> None:
     device = torch.device(start.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        torch.zeros(1, device=device)  # its driver may want sockets of its own, which there are now
     _meet(start)
     confine.cut_off()
     plan = replace(start.plan, code_folder=str(package))

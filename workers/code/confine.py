@@ -1,9 +1,9 @@
 """What a process that runs user code may reach, as far as the kernel can be told: nothing but what training needs.
 
 Two layers. The environment is made from a short list of names, never inherited, so no key, password or token is in it
-even at its start. And Landlock (Linux 5.13 and later) takes away files, and by its newer versions signals, abstract
+even at its start. Landlock (Linux 5.13 and later) takes away files, and by its newer versions signals, abstract
 sockets and TCP; it binds children too, and cannot be undone. It also hides other processes: their environment, memory
-and descriptors in /proc are refused to whoever is confined.
+and descriptors in /proc are refused to whoever is confined. A filter of system calls takes the other sockets.
 """
 
 import ctypes
@@ -14,6 +14,8 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from workers.code import seccomp
 
 KEPT = (
     *("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES"),
@@ -36,13 +38,15 @@ _TCP = 0b11
 _SCOPES = 0b11
 _SIZES = {1: 8, 2: 8, 3: 8, 4: 16, 5: 16, 6: 24}
 
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/sys", "/proc/self", "/proc/driver")
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt/nvidia", "/opt/rocm", "/sys", "/proc/driver")
 _SYSTEM_FILES = (
     *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/localtime", "/etc/nsswitch.conf", "/etc/passwd", "/etc/group"),
     *("/etc/hosts", "/etc/hostname", "/etc/host.conf", "/etc/resolv.conf"),
     *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/devices", "/proc/filesystems", "/proc/sys/kernel"),
     *("/proc/sys/vm", "/proc/version", "/proc/modules"),
 )
+_OWN = ("auxv", "cgroup", "cmdline", "environ", "fd", "fdinfo", "maps", "mountinfo", "stat", "statm", "status")
+"""Of /proc/self; not `net` and `task`, where the sockets of the whole machine are listed."""
 _DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -76,7 +80,8 @@ def confine(package: Path, home: Path) -> None:
     every = (1 << _FILES_BY_VERSION.get(found, 16)) - 1
     ruleset = _ruleset(found, every, tcp=False)
     try:
-        for path in (*_SYSTEM, *_SYSTEM_FILES, *map(str, _libraries()), str(package)):
+        own = [f"/proc/self/{name}" for name in _OWN]
+        for path in (*_SYSTEM, *_SYSTEM_FILES, *own, *map(str, _libraries()), str(package)):
             _allow(ruleset, path, _LOOK & every)
         for path in (*_DEVICES, *_graphics()):
             _allow(ruleset, path, (_READ_FILE | _WRITE_FILE | _READ_DIR | _IOCTL) & every)
@@ -87,11 +92,11 @@ def confine(package: Path, home: Path) -> None:
 
 
 def cut_off() -> bool:
-    """No new TCP connection and no listening from here on; whether the kernel can do that (Landlock 4).
+    """No new connection from here on, of whatever kind; whether the kernel can do all of that.
 
     Called when the workers of a group have found each other.
     """
-    found = version()
+    refused, found = seccomp.refuse_sockets(), version()
     if found < 4:
         return False
     ruleset = _ruleset(found, 0, tcp=True)
@@ -99,7 +104,7 @@ def cut_off() -> bool:
         _restrict(ruleset)
     finally:
         os.close(ruleset)
-    return True
+    return refused
 
 
 def bound() -> None:
@@ -129,8 +134,9 @@ def _libraries() -> Iterator[Path]:
     """Python's folders, and of our own only the packages: beside them there may be anything."""
     ours = Path(__file__).resolve().parents[2]
     yield from (ours / name for name in ("service", "warpadam", "workers"))
-    found = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, sys.exec_prefix, *sys.path) if path}
-    yield from (path for path in found if path != ours and not ours.is_relative_to(path) and path != Path.cwd())
+    python = {Path(path).resolve() for path in (sys.prefix, sys.base_prefix, sys.exec_prefix)}
+    paths = {Path(path).resolve() for path in sys.path if path}
+    yield from python | {path for path in paths if path not in (ours, Path.cwd())}
 
 
 def _graphics() -> Iterable[str]:

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from workers.failures import Cause
 from workers.reporting import Event, Message, Metric, Outcome, Progress, Saved, WarpUse
@@ -104,7 +104,6 @@ class _Told(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-
 class _Metric(_Told):
     name: str
     step: int = Field(ge=0)
@@ -156,12 +155,12 @@ class _Cause(_Told):
 _KINDS: dict[type, str] = {
     Event: "event", WarpUse: "warp", Progress: "progress", Outcome: "ended", Cause: "failed"
 }  # fmt: skip
-_PLAIN = {
-    "event": (TypeAdapter(_Event), Event),
-    "warp": (TypeAdapter(_WarpUse), WarpUse),
-    "progress": (TypeAdapter(_Progress), Progress),
-    "ended": (TypeAdapter(_Outcome), Outcome),
-    "failed": (TypeAdapter(_Cause), Cause),
+_PLAIN: dict[str, tuple[type[_Told], type]] = {
+    "event": (_Event, Event),
+    "warp": (_WarpUse, WarpUse),
+    "progress": (_Progress, Progress),
+    "ended": (_Outcome, Outcome),
+    "failed": (_Cause, Cause),
 }
 
 
@@ -196,8 +195,8 @@ def _note_of(frame: Frame) -> "Message | Outcome | Cause | None":
         return Saved(saved.step, model, state if saved.has_state else None, saved.val_loss, saved.is_best)
     if frame.kind not in _PLAIN:
         raise BrokenFrameError(f"a frame of the kind {frame.kind[:50]!r}")
-    adapter, kind = _PLAIN[frame.kind]
-    made: Message | Outcome | Cause = kind(**adapter.validate_python(frame.header).model_dump())
+    shape, kind = _PLAIN[frame.kind]
+    made: Message | Outcome | Cause = kind(**shape.model_validate(frame.header).model_dump())
     return made
 
 

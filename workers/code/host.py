@@ -131,10 +131,11 @@ class Below:
 
     def _look(self) -> bool:
         """Takes in what is there, waiting a little; False where nothing comes any more."""
-        ready, _, _ = select.select([self._line, self._output], [], [], LOOK_S)
+        line = self._line.fileno()
+        ready, _, _ = select.select([line, self._output], [], [], LOOK_S)
         if self._output in ready:
             self._read_output()
-        if self._line not in ready:  # the line may be held open by what the process has left
+        if line not in ready:  # the line may be held open by what the process has left
             return self._process.poll() is None
         piece = receive(self._line)
         for frame in self._frames.feed(piece):
@@ -236,13 +237,19 @@ class Below:
         except subprocess.TimeoutExpired:
             return CodeError(f"Your code closed the line to its worker at step {self._step}.").cause
         if code >= 0:
-            message = f"The process that ran your code ended with exit code {code} at step {self._step} without an error: "
+            message = (
+                f"The process that ran your code ended with exit code {code} at step {self._step} without an error: "
+            )
             return ExitedError(f"{message}look for os._exit, or a library that ends the process.").cause
         name = signal.Signals(-code).name
         if name == "SIGKILL":
-            message = f"The process that ran your code was killed at step {self._step}, most likely for want of memory: "
+            message = (
+                f"The process that ran your code was killed at step {self._step}, most likely for want of memory: "
+            )
             return Cause("user", "out_of_memory", f"{message}lower training.batch_size, or use a smaller model.")
-        return ExitedError(f"The process that ran your code crashed at step {self._step} ({name}), in native code.").cause
+        return ExitedError(
+            f"The process that ran your code crashed at step {self._step} ({name}), in native code."
+        ).cause
 
     def _send(self, frame: Frame) -> None:
         send(self._line, frame)
@@ -265,7 +272,7 @@ def _meeting_place(world: int) -> tuple[str, int]:
         return "", 0
     import ray.util
 
-    address = ray.util.get_node_ip_address()
+    address: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # Ray's is not typed
     return address, free_port(address)
 
 

@@ -20,7 +20,12 @@ def source(data: bytes, name: str = "code.zip") -> FileSource:
 
 
 def test_its_modules_and_their_names_are_told() -> None:
-    files: dict[str, str | bytes] = {"mine/__init__.py": "", "mine/net.py": NET, "mine/sizes.json": "{}", "one.py": "x: int = 3"}
+    files: dict[str, str | bytes] = {
+        "mine/__init__.py": "",
+        "mine/net.py": NET,
+        "mine/sizes.json": "{}",
+        "one.py": "x: int = 3",
+    }
     info = packages.inspect(source(packed(files)))
     assert [(module.name, module.names) for module in info.modules] == [
         ("mine", []),

@@ -93,7 +93,7 @@ def test_later_outputs_are_looked_at_too() -> None:
 @pytest.mark.parametrize(
     ("source", "code", "says"),
     [
-        (returning("[][1]"), "code_failed", 'IndexError: list index out of range\nTraceback of your code:\n  File "net.py"'),
+        (returning("[][1]"), "code_failed", 'list index out of range\nTraceback of your code:\n  File "net.py"'),
         (f"{HEAD}import nowhere_to_be_found\n", "code_failed", "ModuleNotFoundError: No module named 'nowhere"),
         (f"{HEAD}sys.exit(4)\n", "code_exited", "Your code called sys.exit(4)"),
         (f"{HEAD}raise KeyboardInterrupt\n", "code_failed", "raised KeyboardInterrupt"),

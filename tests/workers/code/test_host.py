@@ -56,6 +56,11 @@ def look(place):
         "by another program": tried(lambda: subprocess.run(["/bin/cat", place], check=True)),
         "temporary": tried(lambda: os.listdir("/tmp")),
         "shared memory": tried(lambda: os.listdir("/dev/shm")),
+        "listed": tried(lambda: open("/proc/self/net/unix").read()),
+        "listed again": tried(lambda: open(f"/proc/self/task/{os.getpid()}/net/unix").read()),
+        "udp": tried(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)),
+        "a socket's path": tried(lambda: socket.socket(socket.AF_UNIX).connect("PATH")),
+        "in pairs": tried(lambda: [each.close() for each in socket.socketpair()]),
         "tcp": tried(lambda: socket.create_connection(("127.0.0.1", PORT), 1)),
         "abstract": tried(lambda: socket.socket(socket.AF_UNIX).connect(chr(0) + "wa-test-PORT")),
         "settings": Settings().database_url,
@@ -106,11 +111,31 @@ def test_it_trains_and_sees_nothing_but_what_it_needs(tmp_path: Path, monkeypatc
     for variables in (seen["environ"], seen["at start"]):
         assert not [name for name in SECRETS if name in variables]
         assert "WARPADAM_" not in str(variables)
-    refused = ("parent", "parent's files", "kill", "secret", "written", "temporary", "shared memory", "tcp", "abstract")
+    refused = (
+        "listed",
+        "listed again",
+        "udp",
+        "a socket's path",
+        "parent",
+        "parent's files",
+        "kill",
+        "secret",
+        "written",
+        "temporary",
+        "shared memory",
+        "tcp",
+        "abstract",
+    )
     assert {what: seen[what] for what in refused} == dict.fromkeys(refused, "PermissionError")
+    assert seen["in pairs"] == "[None, None]"
     assert (seen["by another program"], seen["settings"], seen["own"]) == ("CalledProcessError", "", "1")
     assert seen["package"] == "PermissionError"
-    assert {each.split(":")[0] for each in seen["descriptors"]} <= {"'/dev/null'", "'pipe", "'socket", "FileNotFoundError"}
+    assert {each.split(":")[0] for each in seen["descriptors"]} <= {
+        "'/dev/null'",
+        "'pipe",
+        "'socket",
+        "FileNotFoundError",
+    }
     assert sum(each.startswith("'socket") for each in seen["descriptors"]) == 1
     assert "bytes of what the code printed were not kept" in text
     assert len(text) < 2**20
@@ -212,7 +237,7 @@ def test_only_an_end_that_can_be_true_is_one(below: Below) -> None:
     outcome = Outcome(20, 1.0, final={"val_loss": 0.0}, version=99)
     assert below(0)._checked(outcome).version is None
     for false in (replace(outcome, step=19), replace(outcome, final=None), replace(outcome, stopped="pause")):
-        with pytest.raises(ValueError, match="an end|a stop"):
+        with pytest.raises(ValueError, match=r"an end|a stop"):
             below(0)._checked(false)
 
 
