@@ -1,11 +1,13 @@
 """From an entrypoint to a trainable module, and what is said of one that is not. The code here is the tests' own."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from workers.code.build import build, check_outputs
 from workers.group import Group
 from workers.plan import Plan
 from workers.preparing import prepare_model
+from workers.tasks.data import Split
 from workers.train import train
 
 HEAD = "import torch, sys\nfrom torch import nn\n"
@@ -151,6 +154,45 @@ def test_a_p_without_its_axes_is_a_warning_and_one_with_them_is_used(folder: Pat
     train(replace(plan, warp=flipped), Group(), turned, Learner())
     assert not turned.events("warning")
     assert told.points("train_loss") == plain.points("train_loss") != turned.points("train_loss")
+
+
+def test_the_example_of_the_documents_trains(folder: Path, root: Path) -> None:
+    source = re.search(r"```python\n# mymodels/gated.py\n(.*?)```", (root / "docs/code.md").read_text(), re.DOTALL)
+    assert source is not None
+    plan, told, learner = here(folder, source[1], kwargs={"hidden": 12}), Listener(), Learner()
+    train(plan, Group(), told, learner)
+    losses = [value for _, value in told.points("val_loss")]
+    assert losses[-1] < losses[0]
+    assert learner.sent[0] is not None
+    assert Contribution.decode(learner.sent[0]).sums.keys() == {"input:6", "output:3"}
+
+
+WORDS = f"""{HEAD}
+class Words(nn.Module):
+    def __init__(self, context, width):
+        super().__init__()
+        self.table = nn.Embedding(256, width)
+        self.warp_axes = {{"table.weight": ("tokens.in:256", None)}}
+        self.places = nn.Parameter(torch.randn(context, width))
+    def forward(self, tokens):
+        return (self.table(tokens) + self.places[: tokens.shape[1]]) @ self.table.weight.T
+def build(input_shape, outputs, context, width=4):
+    assert input_shape == (context,) and outputs == 256
+    return Words(context, width)
+"""
+
+
+def test_text_comes_in_windows(folder: Path) -> None:
+    kwargs = {"context": 8}
+    plan = here(folder, WORDS, kwargs=kwargs)
+    data = np.frombuffer(b"the quick brown fox " * 40, np.uint8)
+    split = Split(data[:600], np.empty(0, np.int64), data[600:], np.empty(0, np.int64))
+    model = {"entrypoint": "net:build", "package": "0" * 64, "kwargs": kwargs, "context": 8, "vocabulary": 256}
+    spec = plan.spec.model_copy(update={"task": "language_modeling"})
+    told = Listener()
+    train(replace(plan, spec=spec, split=split, model=model), Group(), told, Learner())
+    losses = [value for _, value in told.points("val_loss")]
+    assert losses[-1] < losses[0]
 
 
 def test_weights_that_are_shared_are_saved_under_both_names() -> None:
