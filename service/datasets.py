@@ -243,7 +243,10 @@ def is_package(row: Dataset) -> bool:
 
 
 def info(row: Dataset) -> data.DatasetInfo:
-    """What was understood of ready data."""
+    """What was understood of ready data. Raises InvalidRequest for a package of code."""
+    if is_package(row):
+        message = f"{row.id} is a package of code, which goes into model.package: name data to train on."
+        raise InvalidRequest(message, param="dataset")
     return data.DatasetInfo.model_validate(row.info)
 
 

@@ -152,12 +152,9 @@ def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
     row = session.get(Dataset, dataset.id, with_for_update={"read": True}, populate_existing=True)
     if row is None or row.project != project or row.deleted_at is not None:
         raise BadReference(f"There is no dataset {dataset.id}.", param="dataset.id", code="dataset_not_found")
-    if datasets.is_package(row):
-        message = f"{row.id} is a package of code, which goes into model.package: name data to train on."
-        raise InvalidRequest(message, param="dataset")
     if row.state != "ready" or row.info is None:
         raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
-    return DatasetInfo.model_validate(row.info)
+    return datasets.info(row)
 
 
 def _columns(info: DatasetInfo, spec: JobSpec, keys: dict[str, int]) -> dict[str, list[str]]:

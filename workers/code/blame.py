@@ -9,7 +9,7 @@ from pathlib import Path
 
 from workers.failures import OUT_OF_MEMORY, Cause, TrainingError, classify, is_lost_peer
 
-MOST_FRAMES, MOST_TEXT = 12, 1500
+MOST_FRAMES, MOST_TEXT = 12, 1000
 
 
 class CodeError(TrainingError):

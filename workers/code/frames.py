@@ -149,7 +149,7 @@ class _Outcome(_Told):
 class _Cause(_Told):
     category: Literal["user", "infrastructure"]
     code: str = Field(max_length=64, pattern="^[a-z_]+$")
-    message: str = Field(max_length=16_000)
+    message: str = Field(max_length=6000)
 
 
 _KINDS: dict[type, str] = {
@@ -196,8 +196,16 @@ def _note_of(frame: Frame) -> "Message | Outcome | Cause | None":
     if frame.kind not in _PLAIN:
         raise BrokenFrameError(f"a frame of the kind {frame.kind[:50]!r}")
     shape, kind = _PLAIN[frame.kind]
-    made: Message | Outcome | Cause = kind(**shape.model_validate(frame.header).model_dump())
+    fields = shape.model_validate(frame.header).model_dump()
+    if "message" in fields:
+        fields["message"] = plain(fields["message"])
+    made: Message | Outcome | Cause = kind(**fields)
     return made
+
+
+def plain(text: str) -> str:
+    """Without what a terminal would obey; lines stay lines."""
+    return "".join(character if character.isprintable() or character in "\n\t" else "\ufffd" for character in text)
 
 
 def _time(text: str) -> datetime:

@@ -202,6 +202,7 @@ class Below:
         try:
             self._version = self._exchange.finalize()
         except Interrupted as interrupted:
+            self._stop = interrupted.reason  # heard here first
             return {"version": None, "interrupted": interrupted.reason}
         return {"version": self._version, "interrupted": None}
 

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from workers.code.frames import plain
+
 BURST, PER_S, MOST = 2**18, 2**15, 2**24
 """Bytes at once, bytes a second for long, and bytes in all that one worker's code may print."""
 LONGEST = 4000
@@ -49,5 +51,4 @@ class Prints:
 
 
 def _plain(line: bytes) -> str:
-    text = line.decode(errors="replace")[:LONGEST]
-    return "".join(character if character.isprintable() or character == "\t" else "\ufffd" for character in text)
+    return plain(line.decode(errors="replace")[:LONGEST])

@@ -37,7 +37,7 @@ def packed(files: dict[str, str | bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in files.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content)  # of no time, so that equal files are equal packages
     return file.getvalue()
 
 

@@ -74,6 +74,11 @@ def test_nothing_else_does(frame: Frame) -> None:
         note_of(frame, steps=9)
 
 
+def test_words_of_it_cannot_play_with_a_terminal() -> None:
+    note = note_of(forged("failed", category="user", code="code_failed", message="a\nb\x1b]0;c\x07"), 9)
+    assert note == Cause("user", "code_failed", "a\nb\ufffd]0;c\ufffd")
+
+
 def test_numbers_that_are_none_are_dropped() -> None:
     assert note_of(forged("metric", **{**METRIC, "value": float("nan")}), 9) is None
 
