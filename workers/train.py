@@ -14,6 +14,7 @@ from torch import Tensor
 
 from warpadam import Warp, WarpAdam
 from workers import checkpoints, preparing
+from workers.code.undo import Undo
 from workers.contributing import contributor
 from workers.evaluation import Scores, evaluate
 from workers.exchange import Exchange, NewWarp
@@ -59,6 +60,7 @@ class Training:
         self.optimizer = preparing.prepare_optimizer(plan, prepared, self.warp)
         self.position = preparing.resume(plan, self.optimizer)
         self.gradients = Gradients(self.model, group)
+        self.undo = Undo(self.model, group.device) if plan.runs_code else None
         self.contributor = contributor(plan, keys, group, exchange, self.position.step)
         self.teller = Teller(reporter, self.position.step, plan.steps, self.position.seconds)
         self.scores: Scores | None = None
@@ -96,6 +98,8 @@ class Training:
     def backward(self, step: int) -> Signals:
         """Forward, backward, and one all-reduce: gradients and signals of the whole batch, the same on every rank."""
         self.gradients.zero()
+        if self.undo:
+            self.undo.note()
         inputs, targets = self.batches.train(step)
         loss = torch.zeros((), device=self.group.device)
         if len(inputs):
@@ -204,6 +208,8 @@ class Training:
 
     def stopped(self) -> Outcome:
         """A pause and a preemption save where they are; what was observed so far is contributed first."""
+        if self.undo:
+            self.undo.back()
         reason: Stop | None = self.group.share(self.reporter.stop())
         if reason in ("pause", "preempt"):
             self.checkpoint()

@@ -19,7 +19,7 @@ from tests.workers.jobs import House
 from workers.meta.actor import end_learner, ensure_learner
 from workers.runner import RECORDED, Runner
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]  # on a machine that does other things too
 
 TRAINING = {"steps": 12, "batch_size": 7, "eval_every": 4, "checkpoint_every": 6, "sync_every": 5}
 LOOK = "import os\nprint('SEEN', dict(os.environ), [open('/proc/self/environ').read()])\n"
@@ -80,6 +80,7 @@ def test_one_that_never_comes_back_is_ended_with_all_it_started(house: House) ->
         "grace_s",
         "heartbeat_s",
         "allow_code",
+        "code_confinement",
     }
     variables = {f"WARPADAM_{name.upper()}": str(getattr(settings, name)) for name in names}
     package = house.package({"net.py": HANG})

@@ -33,7 +33,13 @@ class House:
                 data_dir=folder,
                 database_url=url,
                 storage_url=str(folder / "storage"),
-                **{"heartbeat_s": 0.05, "publish_every_s": 0, "allow_code": True, **settings},
+                **{
+                    "heartbeat_s": 0.05,
+                    "publish_every_s": 0,
+                    "allow_code": True,
+                    "code_confinement": "preferred",
+                    **settings,
+                },
             )
         )
         return cls(memory, _upload(memory))

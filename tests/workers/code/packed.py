@@ -22,10 +22,11 @@ class Net(nn.Module):
         super().__init__()
         self.first = nn.Linear(inputs, hidden)
         self.norm = nn.BatchNorm1d(hidden)
+        self.drop = nn.Dropout(0.1)
         self.last = nn.Linear(hidden, outputs)
 
     def forward(self, x):
-        return self.last(torch.relu(self.norm(self.first(x))))
+        return self.last(self.drop(torch.relu(self.norm(self.first(x)))))
 
 
 def build(input_shape, outputs, hidden=8):
@@ -49,4 +50,4 @@ def code_plan(source: str = NET, kwargs: dict[str, Any] | None = None, **fields:
     spec = JobSpec.model_validate({**made.spec.model_dump(mode="json"), "model": model})
     sha256 = hashlib.sha256(package).hexdigest()
     resolved = {**model, "package": sha256, "input": [6], "output": 3}
-    return replace(made, spec=spec, package=package, model=resolved)
+    return replace(made, spec=spec, package=package, model=resolved, confinement="preferred")

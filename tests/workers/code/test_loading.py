@@ -24,7 +24,7 @@ def test_a_plan_carries_the_pinned_package(house: House) -> None:
     package = house.package({"net.py": NET})
     plan = load(house.memory, house.start(model={"entrypoint": "net:build", "package": package}))
     assert plan.package == packed({"net.py": NET})
-    assert (plan.runs_code, plan.code_folder, plan.confinement) == (True, None, "required")
+    assert (plan.runs_code, plan.code_folder, plan.confinement) == (True, None, "preferred")
     assert load(house.memory, house.start()).package is None
 
 
