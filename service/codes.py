@@ -1,15 +1,20 @@
 """Whether a job may bring code of its own, and which package that is: settled, and pinned by its sha256, at submit."""
 
+import hashlib
+from contextlib import ExitStack
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
 from service import datasets
+from service.data import DataError, FileSource, packages
 from service.data.packages import PackageInfo
 from service.db.models import Dataset
-from service.errors import BadReference, DatasetNotReady, Forbidden, InvalidRequest
+from service.errors import BadReference, DatasetNotReady, Forbidden, InvalidRequest, ServiceError
+from service.settings import Settings
 from service.spec import CodeModel, JobSpec
+from service.storage import Storage
 
 Refusal = Literal["server", "key"]
 """Who does not allow it."""
@@ -54,3 +59,19 @@ def package_of(session: Session, project: str, spec: JobSpec, refusal: Refusal |
     if problem := PackageInfo.model_validate(row.info).problem(model.entrypoint):
         raise InvalidRequest(f"model.entrypoint: {problem}", param="model.entrypoint")
     return Package(dataset_id=row.id, sha256=row.sha256)
+
+
+def open_package(storage: Storage, settings: Settings, row: Dataset, sha256: str) -> bytes:
+    """The bytes of a ready package of code. Raises DataError where they are gone, or not those of `sha256`."""
+    with ExitStack() as stack:
+        try:
+            source, _ = stack.enter_context(datasets.opened(storage, settings, datasets.origin_of(row)))
+        except ServiceError as error:
+            raise DataError(f"The package {row.id} cannot be read any more. {error.detail}") from error
+        if not isinstance(source, FileSource):
+            raise DataError(f"The package {row.id} is one file no more: register it again and use the new id.")
+        with source.open() as file:
+            found = packages.read(file)
+    if hashlib.sha256(found).hexdigest() != sha256:
+        raise DataError(f"The package {row.id} has changed since the job was submitted: register it again.")
+    return found

@@ -6,7 +6,6 @@ registered is pinned by its sha256: `open_arrays` refuses data that has changed 
 data are one row, so the same job description always means the same dataset.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,7 +75,7 @@ def examine(
     """
     with ExitStack() as stack:
         try:
-            source, sha256 = stack.enter_context(_opened(storage, settings, origin))
+            source, sha256 = stack.enter_context(opened(storage, settings, origin))
             if progress is not None and isinstance(source, FileSource):
                 source = watched(source, progress)
         except data.DataError as error:
@@ -250,28 +249,12 @@ def info(row: Dataset) -> data.DatasetInfo:
     return data.DatasetInfo.model_validate(row.info)
 
 
-def open_package(storage: Storage, settings: Settings, row: Dataset, sha256: str) -> bytes:
-    """The bytes of a ready package of code. Raises DataError where they are gone, or not those of `sha256`."""
-    with ExitStack() as stack:
-        try:
-            source, _ = stack.enter_context(_opened(storage, settings, origin_of(row)))
-        except ServiceError as error:
-            raise data.DataError(f"The package {row.id} cannot be read any more. {error.detail}") from error
-        if not isinstance(source, FileSource):
-            raise data.DataError(f"The package {row.id} is one file no more: register it again and use the new id.")
-        with source.open() as file:
-            found = packages.read(file)
-    if hashlib.sha256(found).hexdigest() != sha256:
-        raise data.DataError(f"The package {row.id} has changed since the job was submitted: register it again.")
-    return found
-
-
 def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) -> data.Arrays:
     """The arrays of a ready dataset. Raises DataError where it does not serve `task`, is gone, or has changed since."""
     options = DatasetOptions.model_validate(row.options, extra="ignore")
     with ExitStack() as stack:
         try:
-            source, sha256 = stack.enter_context(_opened(storage, settings, origin_of(row)))
+            source, sha256 = stack.enter_context(opened(storage, settings, origin_of(row)))
         except ServiceError as error:
             raise data.DataError(f"The data of {row.id} cannot be read any more. {error.detail}") from error
         if sha256 != row.sha256:
@@ -336,7 +319,7 @@ def origin_of(row: Dataset) -> Origin:
 
 
 @contextmanager
-def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
+def opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
     """The source and its sha256, for as long as the context lasts."""
     if isinstance(origin, Uploaded):
         stored = origin.stored

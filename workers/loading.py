@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from service import attempts, datasets, learning, warps
+from service import attempts, codes, datasets, learning, warps
 from service.attempts import Claim, Fence
 from service.data import DataError
 from service.db.models import Dataset, Family
@@ -96,7 +96,7 @@ def _package(memory: Memory, rows: _Rows) -> bytes | None:
     if not memory.settings.allow_code:
         raise CodeDisabledError("This service runs user code no more: ask who runs it to set WARPADAM_ALLOW_CODE.")
     try:
-        return datasets.open_package(memory.storage, memory.settings, rows.package, pinned.sha256)
+        return codes.open_package(memory.storage, memory.settings, rows.package, pinned.sha256)
     except DataError as error:
         raise BadInputError(str(error)) from error
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 
 from warpadam import shapes
-from warpadam.shapes import AxisKeys, HiddenKey, Model, key_size, merged_shape, parse_hidden_key
+from warpadam.shapes import HiddenKey, Model, key_size, merged_shape, parse_hidden_key
 
 SHARED_AT_MOST = 64
 Row = tuple[str | None, ...]
@@ -98,8 +98,3 @@ def _key(name: str, axis: int, key: str | None, size: int, anchor: str | None, m
     if key is not None:
         return key
     return None if anchor is None else str(HiddenKey(name, axis, size, anchor))
-
-
-def rows_of(keys: AxisKeys) -> int:
-    """How many axes have a key."""
-    return sum(key is not None for row in keys.values() for key in row)

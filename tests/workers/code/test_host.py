@@ -1,12 +1,9 @@
 """User code in its process: what it can see and reach, and how whatever it does there ends."""
 
 import ast
-import signal
 import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +14,11 @@ from tests.require import missing
 from tests.workers.code.packed import NET, code_plan
 from tests.workers.plans import Learner
 from workers.code import confine, host
-from workers.code.frames import METRICS, Frame
+from workers.code.frames import METRICS
 from workers.failures import BadInputError, TrainingError
 from workers.group import Group
 from workers.mailbox import Ended, Inbox
-from workers.plan import Plan
-from workers.reporting import Metric, Outcome, Printed, Saved
+from workers.reporting import Metric, Printed, Saved
 
 SECRETS = {
     "WARPADAM_DATABASE_URL": "postgresql://user:hunter2@db/warpadam",
@@ -189,65 +185,3 @@ def test_another_package_than_the_pinned_one_is_not_unpacked() -> None:
     plan = replace(code_plan(), package=b"another")
     with pytest.raises(BadInputError, match="not the one that was submitted"):
         host.run(plan, Group(), Inbox(), Learner())
-
-
-Below = Callable[..., host.Below]
-
-
-@pytest.fixture
-def below() -> Iterator[Below]:
-    """What a worker sees of a process that ended with a code, without a word."""
-    with ExitStack() as stack:
-
-        def made(code: int, plan: Plan | None = None) -> host.Below:
-            ending = f"kill -{-code} $$" if code < 0 else f"exit {code}"
-            process = stack.enter_context(subprocess.Popen(["/bin/sh", "-c", ending]))
-            process.wait()
-            line = stack.enter_context(socket.socket())
-            return host.Below(plan or code_plan(), Group(), Inbox(), Learner(), process, line, -1)
-
-        yield made
-
-
-@pytest.mark.parametrize(
-    ("code", "named", "says"),
-    [
-        (0, "code_exited", "exit code 0"),
-        (-signal.SIGSEGV, "code_exited", "crashed at step 0 (SIGSEGV)"),
-        (-signal.SIGKILL, "out_of_memory", "want of memory"),
-    ],
-)
-def test_every_end_without_a_word_is_the_codes(below: Below, code: int, named: str, says: str) -> None:
-    cause = below(code)._how_it_ended()
-    assert (cause.category, cause.code) == ("user", named)
-    assert says in cause.message
-
-
-def test_a_node_that_cannot_confine_runs_it_only_where_that_was_said(below: Below) -> None:
-    strict = below(0, replace(code_plan(), confinement="required"))
-    strict._begin("no Landlock")
-    assert strict._ending is not None
-    assert (strict._done, strict._ending.code) == (True, "code_not_confined")  # type: ignore[union-attr]
-    inbox, sent = Inbox(), list[Frame]()
-    lenient = below(0, replace(code_plan(), confinement="preferred"))
-    lenient._reporter, lenient._send = inbox, sent.append  # type: ignore[method-assign]
-    lenient._begin("no Landlock")
-    assert [frame.kind for frame in sent] == ["go"]
-    assert [getattr(note, "level", None) for note in inbox.drain()] == ["warning"]
-
-
-def test_only_an_end_that_can_be_true_is_one(below: Below) -> None:
-    outcome = Outcome(20, 1.0, final={"val_loss": 0.0}, version=99)
-    assert below(0)._checked(outcome).version is None
-    for false in (replace(outcome, step=19), replace(outcome, final=None), replace(outcome, stopped="pause")):
-        with pytest.raises(ValueError, match=r"an end|a stop"):
-            below(0)._checked(false)
-
-
-def test_messages_in_a_flood_are_read_no_faster(below: Below, monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    flooded = below(0)
-    for _ in range(host.NOTES_PER_S + 5):
-        flooded._slow_down()
-    assert 1 <= len(slept) <= 5
