@@ -127,7 +127,7 @@ def submit(
             retry_after_s=RETRY_AFTER_S,
         )
     info = resolve.info_of(session, project, dataset)
-    batch_size = spec.batch_size or max(1, min(USUAL_BATCH, sizing.examples(spec.model, info)))
+    batch_size = spec.batch_size or max(1, min(USUAL_BATCH, sizing.examples(info, sizing.context_of(spec.job(1)))))
     job = spec.job(batch_size)
     model = sizing.model_of(job, info)
     _check_batches(job, info)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from service import cluster, families, inits, learning, sizing, warps
+from service import cluster, codes, datasets, families, inits, learning, sizing, warps
 from service.data.info import DatasetInfo
 from service.db import family_queries, warp_queries
 from service.db.models import Dataset, Family, WarpVersion
@@ -27,9 +27,9 @@ OWN_DATA_ROLES = ("input", "channels", "taps", "output")
 
 @dataclass(frozen=True)
 class Limits:
-    """The server's: whether user code may run, and the longest axis that gets a matrix."""
+    """The server's: who does not allow user code, if anybody, and the longest axis that gets a matrix."""
 
-    allow_code: bool = False
+    code_refused: codes.Refusal | None = "server"
     max_axis: int = shapes.MAX_AXIS
 
 
@@ -67,6 +67,8 @@ class Resolved(BaseModel):
     dataset_sha256: str | None
     columns: dict[str, list[str]]
     """Outer axis key → names of its entries in order, where the dataset names them."""
+    package: codes.Package | None = None
+    """The code that makes the model, where it is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -82,16 +84,17 @@ class Resolution:
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
     _check_supported(spec)
+    package = codes.package_of(session, project, spec, limits.code_refused)
     info = info_of(session, project, dataset)
-    model = sizing.model_of(spec, info)
+    model = sizing.model_of(spec, info, package.sha256 if package else None)
     sizing.check_training(spec, info)
     family = families.ensure(session, project, spec.family)
     _check_rule(session, family, spec)
     start = inits.choose(session, project, spec, family, model)
-    keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
+    keys = _keys(model, start.anchor, limits.max_axis)
     columns = columns_of(info, spec.task, keys)
     _remember_columns(session, family, columns)
-    warp, warnings = _warp(session, family, spec, set(keys))
+    warp, warnings = _warp(session, family, spec, None if package else set(keys))
     warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
     seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
     shortage = cluster.last_seen(session).shortage(spec.resources)
@@ -112,10 +115,19 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
         dataset_id=dataset.id,
         dataset_sha256=dataset.sha256,
         columns=columns,
+        package=package,
     )
     seeded = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
     pending = {"code": cluster.TOO_LARGE, "message": shortage} if shortage else None
     return Resolution(family, seeded, resolved, warnings, pending)
+
+
+def _keys(model: dict[str, object], anchor: str | None, max_axis: int) -> dict[str, int]:
+    """Axis keys and sizes; of a model that code makes those that it may declare."""
+    if shapes.is_code(model):
+        sizes = shapes.outer_sizes(model)
+        return {f"{role}:{size}": size for role, size in sizes.items() if 1 < size <= max_axis}
+    return shapes.sizes_by_key(shapes.axis_keys(model, anchor, max_axis))
 
 
 def _check_supported(spec: JobSpec) -> None:
@@ -143,7 +155,7 @@ def info_of(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
         raise BadReference(f"There is no dataset {dataset.id}.", param="dataset.id", code="dataset_not_found")
     if row.state != "ready" or row.info is None:
         raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
-    return DatasetInfo.model_validate(row.info)
+    return datasets.info(row)
 
 
 def columns_of(info: DatasetInfo, task: Task, keys: Collection[str]) -> dict[str, list[str]]:
@@ -182,13 +194,18 @@ def other_columns(family: Family, columns: dict[str, list[str]]) -> str | None:
     return None
 
 
-def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tuple[WarpVersion | None, list[Warning]]:
-    """The version of P that the job begins with, and what to warn of."""
+def _warp(
+    session: Session, family: Family, spec: JobSpec, keys: set[str] | None
+) -> tuple[WarpVersion | None, list[Warning]]:
+    """The version of P that the job begins with, and what to warn of.
+
+    `keys` None: user code makes the model, and only its worker learns which axes it has.
+    """
     ref = spec.optimizer.warp
     if spec.optimizer.name != "warpadam" or ref == "none":
         return None, []
     if ref == "data":
-        return None, _nothing_of_its_own(keys)
+        return None, _nothing_of_its_own(keys) if keys is not None else []
     try:
         found = warps.resolve(session, family, ref)
     except NotFound as error:
@@ -197,7 +214,7 @@ def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tu
         raise BadReference(error.detail, param="optimizer.warp", code="warp_not_found") from error
     if found is not None and not warp_queries.counted_on(session, found):
         raise BadReference(warps.collected(family, found), param="optimizer.warp", code="warp_not_found")
-    if found is None or keys & {entry["key"] for entry in found.keys}:
+    if found is None or keys is None or keys & {entry["key"] for entry in found.keys}:
         return found, []
     message = _not_covering(family, found, keys)
     if ref not in _BY_ITSELF:

@@ -24,6 +24,9 @@ SECRETS = frozenset({"database_url", "data_stores"})
 """Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
 
 
+Confinement = Literal["required", "preferred"]
+
+
 class Settings(BaseSettings):
     """What every process of one service shares. Fields are read from `WARPADAM_<FIELD>`."""
 
@@ -57,6 +60,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     """Addresses of proxies whose X-Forwarded-For is believed, separated by commas; for the audit log."""
     allow_code: bool = False
+    """Whether jobs may bring code of their own; docs/code.md says for whom which deployment is safe."""
+    code_confinement: Confinement = "required"
+    """`preferred`: nodes whose kernel cannot confine that code run it with all rights of the service's user."""
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
     data_memory_bytes: int = Field(default=2**30, ge=0)

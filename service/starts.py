@@ -15,15 +15,17 @@ from service.pages import Page, PageRequest, paginate
 from service.resolve import Resolved
 from service.spec import read_stored
 from service.storage import Stored
+from warpadam import shapes
 
 
 def offer(session: Session, job: Job, now: datetime) -> StartContribution | None:
     """Enters the final weights of a job that succeeds into the ledger, where it began from a start and contributes.
 
+    A model of user code has no start that grows: a meta-learner would have to run the code to know what it began from.
     Called in the transaction of its success, so each job counts once and none is forgotten. The job must be locked.
     """
     resolved = Resolved.model_validate(job.resolved)
-    began = resolved.start_version
+    began = None if shapes.is_code(resolved.model) else resolved.start_version
     if began is None or resolved.anchor is None or resolved.fresh or not read_stored(job.spec).contributes:
         return None
     best = checkpoint_queries.best_or_last(session, job.id)

@@ -34,11 +34,14 @@ Reference = Annotated[
 
 @datasets.command("add")
 def add_dataset(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read; a folder of code."),
+    ],
     name: Annotated[str | None, typer.Option(help="For people; the file's name where absent.")] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="npz, csv, parquet, images or text; from the file's name where absent."),
+        typer.Option("--format", help="npz, csv, parquet, images, text or package; from the file's name where absent."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Column of the labels or values (csv, parquet).")] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Part kept for validation; 0.1 where absent.")] = None,
@@ -53,10 +56,12 @@ def add_dataset(
     warpadam datasets add houses.csv --target price --normalize standard
     warpadam datasets add pets.zip                      # a folder per class
     warpadam datasets add s3://bucket/patches.npz
+    warpadam datasets add mymodels/ --format package    # code: a folder, a zip or a wheel
     """
-    if "://" not in path and not Path(path).expanduser().is_file():
+    is_code = file_format == "package" and Path(path).expanduser().is_dir()
+    if "://" not in path and not is_code and not Path(path).expanduser().is_file():
         raise BadInput(
-            f"{path} is a folder: zip it (a folder per class inside) and add the zip"
+            f"{path} is a folder: zip it (a folder per class inside) and add the zip; code needs --format package"
             if Path(path).expanduser().is_dir()
             else f"there is no file {path}"
         )

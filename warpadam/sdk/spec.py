@@ -17,7 +17,7 @@ class DatasetFields(TypedDict, total=False):
     builtin: Literal["digits", "python-text"]
     part: str
     name: str
-    format: Literal["npz", "csv", "parquet", "images", "text"]
+    format: Literal["npz", "csv", "parquet", "images", "text", "package"]
     target: str
     val_fraction: float
     split_seed: int
