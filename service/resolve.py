@@ -16,7 +16,7 @@ from service.db import family_queries, warp_queries
 from service.db.models import Dataset, Family, WarpVersion
 from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
 from service.inits import Base
-from service.spec import JobSpec, WorkerRange
+from service.spec import JobSpec
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
@@ -80,7 +80,6 @@ class Resolution:
 
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
-    _check_supported(spec)
     info = _info(session, project, dataset)
     model = sizing.model_of(spec, info)
     sizing.check_training(spec, info)
@@ -117,22 +116,12 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
     return Resolution(family, seeded, resolved, warnings, pending)
 
 
-def _check_supported(spec: JobSpec) -> None:
-    """What the description can say and this version cannot do yet."""
-    if isinstance(spec.resources.workers, WorkerRange):
-        raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
-
-
 def _check_rule(session: Session, family: Family, spec: JobSpec) -> None:
     """A family learns by one rule: sums of two rules cannot be added."""
     rule = learning.rule(session, family.id)
     if spec.contributes and rule not in (None, spec.optimizer.learn):
         message = f"Family {family.name} learns by {rule}: use learn: {rule} or none, or another family."
         raise InvalidRequest(message, param="optimizer.learn")
-
-
-def _unsupported(param: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{param}: {message}", param=param, code="unsupported")
 
 
 def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:

@@ -65,6 +65,7 @@ def load(memory: Memory, fence: Fence) -> Plan:
         warp_version=resolved.warp_version,
         resume_model=memory.storage.get(model) if model else None,
         resume_state=memory.storage.get(state) if state else None,
+        workers=rows.claim.workers,
         watermark=rows.watermark,
         max_axis=memory.settings.max_axis,
         max_contribution_bytes=memory.settings.max_contribution_bytes,
