@@ -67,15 +67,15 @@ class Fit(Protocol):
 
 def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
     """Whichever way suits the job; `folder` is where Train may keep its own files."""
-    if trains_here(plan):
+    if trains_here(plan, settings):
         return InProcess(plan, settings)
     return OnCluster(plan, settings.ray_namespace, folder)
 
 
-def trains_here(plan: Plan) -> bool:
-    """Whether one worker without a GPU does it, which needs no cluster."""
+def trains_here(plan: Plan, settings: Settings) -> bool:
+    """Whether one worker without a GPU does it, and not on a cluster: runners are on the head, which trains nothing."""
     resources = plan.spec.resources
-    return resources.max_workers == 1 and resources.gpus_per_worker == 0
+    return resources.max_workers == 1 and resources.gpus_per_worker == 0 and settings.launcher == "process"
 
 
 class InProcess:
@@ -220,7 +220,7 @@ def exchange_for(
     waiting = Waiting(
         stop=reporter.stop,
         warn=lambda text: reporter.post(Event("warning", text, level="warning")),
-        patience_s=Waiting.patience_s if trains_here(plan) else GROUP_PATIENCE_S,
+        patience_s=Waiting.patience_s if plan.workers == 1 else GROUP_PATIENCE_S,
     )
     return LearnerExchange(client, plan.job, plan.token, follow=follow, version=plan.warp_version, waiting=waiting)
 

@@ -150,7 +150,8 @@ class Runner:
         return self._ending(words, failure)
 
     def _run_fit(self, plan: Plan) -> None:
-        settings, here = self._memory.settings, trains_here(plan)
+        settings = self._memory.settings
+        here = trains_here(plan, settings)
         if not here:
             _join(settings)
         with nullcontext(Path()) if here else scratch() as folder:

@@ -23,7 +23,7 @@ from tests.fixtures.ray import free_ports
 from tests.integration.compose import Place, Stack, load
 from tests.workers.plans import regression
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 180.0
 ALONE = "--node-ip-address=127.0.0.1 --object-store-memory=80000000"  # several nodes share this machine
@@ -153,6 +153,28 @@ def upload(http: httpx.Client) -> str:
 
 
 def test_the_cluster_of_the_compose_file_does_all_it_promises(cluster: Cluster) -> None:
-    one, two = cluster.submit(), cluster.submit()
-    done = [cluster.until_state(job, "succeeded") for job in (one, two)]
-    print(done)
+    """A group of workers on the node, and beside it a job that is steered, at the same time."""
+    group, alone = cluster.submit(workers=2), cluster.submit(workers=1, steps=1_000_000)
+    cluster.until(alone, lambda job: job["progress"]["step"] > 0)
+    cluster.http.post(f"/v1/jobs/{alone}/pause").raise_for_status()
+    reached = cluster.until_state(alone, "paused")["progress"]["step"]
+    ended = cluster.until_state(group, "succeeded")
+    assert ended["attempts"][0]["submission_id"] == f"{group}-1"
+    assert [each["workers"] for each in ended["attempts"][0]["groups"]] == [2]
+    contained_in_a_version(cluster, group)
+
+    cluster.stack.kill("first")
+    cluster.http.post(f"/v1/jobs/{alone}/resume").raise_for_status()
+    resumed = cluster.until(alone, lambda job: len(job["attempts"]) == 2)
+    assert resumed["progress"]["step"] == reached
+    cluster.http.post(f"/v1/jobs/{alone}/cancel").raise_for_status()
+    cluster.until_state(alone, "cancelled")
+
+
+def contained_in_a_version(cluster: Cluster, job: str) -> None:
+    """Each of its steps was contributed once, and the newest P has them all."""
+    ledger = cluster.http.get("/v1/families/tables/contributions").json()["data"]
+    ours = [(each["start"], each["end"]) for each in ledger if each["job"] == job]
+    assert sum(end - start for start, end in ours) == 60
+    newest = cluster.http.get("/v1/families/tables/warps/latest").json()
+    assert {each["job"]: each["steps"] for each in newest["jobs"]}[job] == 60

@@ -1,6 +1,7 @@
 """Which way a job is trained, what a worker forgets, and whose last word counts."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,31 @@ from service.settings import Settings
 from tests.workers.plans import plan
 from workers.exchange import LearnerExchange, NullExchange
 from workers.failures import Cause
-from workers.fitting import InProcess, exchange_for, fit_for, forget_settings, last_word
+from workers.fitting import InProcess, exchange_for, fit_for, forget_settings, last_word, trains_here
 from workers.mailbox import Ended, Failed
 from workers.reporting import NullReporter, Outcome
 
 
 def test_one_worker_without_a_gpu_trains_here(tmp_path: Path) -> None:
     assert isinstance(fit_for(plan(), Settings(), tmp_path), InProcess)
+
+
+@pytest.mark.parametrize(
+    ("resources", "launcher", "here"),
+    [
+        ({"workers": 1}, "process", True),
+        ({"workers": 1}, "ray-jobs", False),
+        ({"workers": 1, "gpus_per_worker": 1}, "process", False),
+        ({"workers": 2}, "process", False),
+        ({"workers": {"min": 1, "max": 2}}, "process", False),
+    ],
+)
+def test_who_may_need_more_than_this_process_trains_on_the_cluster(
+    resources: dict[str, object], launcher: str, here: bool
+) -> None:
+    given = plan()
+    spec = given.spec.model_validate({**given.spec.model_dump(), "resources": resources})
+    assert trains_here(replace(given, spec=spec), Settings(launcher=launcher)) is here
 
 
 def test_workers_forget_where_the_database_is(monkeypatch: pytest.MonkeyPatch) -> None:
