@@ -23,9 +23,9 @@ from tests.fixtures.ray import free_ports
 from tests.integration.compose import Place, Stack, load
 from tests.workers.plans import regression
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PATIENCE_S = 180.0
+PATIENCE_S = 400.0
 ALONE = "--node-ip-address=127.0.0.1 --object-store-memory=80000000"  # several nodes share this machine
 HURRY = {
     "WARPADAM_LEASE_S": "10",
