@@ -129,7 +129,9 @@ class Stack:
         return "\n".join((self.place.folder / f"{name}.log").read_text(errors="replace").splitlines()[-lines:])
 
     def kill(self, name: str) -> None:
-        os.killpg(self.running.pop(name).pid, signal.SIGKILL)
+        process = self.running.pop(name)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def close(self) -> list[str]:
         """Ends all, last started first; names what was still alive then."""

@@ -137,7 +137,7 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
         stack.start("dispatcher", variables=ray, called=name)
     stack.wait_healthy("api", PATIENCE_S)
     with httpx.Client(
-        base_url=stack.place.replaced["http://api:8000"], headers={"Authorization": f"Bearer {key}"}
+        base_url=stack.place.replaced["http://api:8000"], headers={"Authorization": f"Bearer {key}"}, timeout=60
     ) as http:
         found = Cluster(stack, http)
         found.dataset = upload(http)
