@@ -2,8 +2,8 @@
 
 Where no key is needed the service speaks to this machine only, and a web page open in the same browser must not reach
 it: the Host must be a loopback name (no DNS rebinding), an Origin must be the service's own. With keys a page has none
-to send. Always: JSON bodies must say so (no simple cross-site forms), no CORS header is ever sent, and bodies are
-limited while they arrive, not after.
+to send. Always: no CORS header is ever sent, and bodies are limited while they arrive, not after. (That bodies say what
+they are, so that no simple cross-site form is one, is checked with the route, api/deps.py: it knows what it takes.)
 """
 
 import re
@@ -14,8 +14,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Admitted
-from api.deps import Services
-from api.errors import HttpError, answer, problem, translate
+from api.deps import Services, media_type
+from api.errors import HttpError, answer, translate
 from service.errors import Forbidden, ServiceError, TooLarge
 from service.ids import new_id
 from service.limits import WINDOW_S, Rate
@@ -53,9 +53,6 @@ class Guard:
             rate += [admitted.rate] if admitted.rate else []
             state["caller"] = admitted.caller
             limit = _check_body(services.settings, scope, headers)
-        except HttpError as error:
-            response = problem(scope, error.status_code, "unsupported_media_type", error.detail)
-            await response(scope, receive, send_marked)
         except Exception as error:  # middleware stands outside of the app's handlers: the same map is asked here
             known = error if isinstance(error, ServiceError) else translate(error)
             if known is None:
@@ -89,15 +86,9 @@ def _request_id(headers: Headers) -> str:
 
 
 def _check_body(settings: Settings, scope: Scope, headers: Headers) -> int:
-    """The most bytes that this request's body may have. Raises HttpError 415 and TooLarge."""
-    is_upload = False
-    if _has_body(headers):
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
-        is_upload = takes_files and kind in UPLOAD_TYPES
-        if not is_upload and kind != "application/json":
-            files = " or a file as multipart/form-data or application/octet-stream" if takes_files else ""
-            raise HttpError(415, f"Send JSON with Content-Type: application/json{files}.")
+    """The most bytes that this request's body may have. Raises TooLarge."""
+    takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
+    is_upload = takes_files and media_type(headers) in UPLOAD_TYPES
     limit = settings.max_upload_bytes if is_upload else settings.max_body_bytes
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:
@@ -119,10 +110,6 @@ def _hostname(host: str) -> str | None:
     if not re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host):
         return None
     return urlsplit(f"//{host}").hostname
-
-
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

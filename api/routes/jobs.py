@@ -9,8 +9,9 @@ from sqlalchemy.orm import Session
 from api.changes import Change, ChangesDep
 from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, problems
 from api.schemas.common import Deleted, Listing
-from api.schemas.jobs import Job, JobValidation
+from api.schemas.jobs import SPECS, Job, JobValidation
 from service import clock, cluster, datasets, jobs, queue, quotas
 from service.access import Caller
 from service.db import models
@@ -62,9 +63,17 @@ def _present(session: Session, row: models.Job, seen: cluster.ClusterState | Non
     "",
     status_code=201,
     response_model=Job,
-    responses={200: {"model": JobValidation, "description": "With validate_only: what would have been made."}},
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": SPECS}}}},
+    responses={
+        200: {"model": JobValidation, "description": "With validate_only: what would have been made."},
+        201: MADE,
+        **problems(
+            *("code_disabled", "dataset_not_ready", "unsupported", "dataset_not_found", "warp_not_found"),
+            *("checkpoint_not_found", "quota_exceeded", "storage_full"),
+        ),
+    },
 )
-def submit(
+def submit_job(
     spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: bool = False
 ) -> Response:
     """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
@@ -120,6 +129,7 @@ def list_jobs(
 
 @router.get("/{job_id}")
 def get_job(session: ReadSession, caller: JobsRead, job_id: str) -> Job:
+    """Its description as it was resolved, its state and how it came there, its progress and result."""
     return present(session, jobs.get(session, caller.project, job_id))
 
 
@@ -127,31 +137,31 @@ def _steered(session: Session, verb: str, row: models.Job) -> Made:
     return Made(present(session, row), change=Change(f"job.{verb}", row.id))
 
 
-@router.post("/{job_id}/cancel", response_model=Job)
-def cancel(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
+@router.post("/{job_id}/cancel", response_model=Job, responses=problems("invalid_state"))
+def cancel_job(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop; one that does not run is cancelled at once."""
     return once.write(
         None, lambda session: _steered(session, "cancel", jobs.cancel(session, caller.project, job_id, clock.now()))
     )
 
 
-@router.post("/{job_id}/pause", response_model=Job)
-def pause(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
+@router.post("/{job_id}/pause", response_model=Job, responses=problems("invalid_state"))
+def pause_job(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop with a checkpoint, from which it can be resumed."""
     return once.write(
         None, lambda session: _steered(session, "pause", jobs.pause(session, caller.project, job_id, clock.now()))
     )
 
 
-@router.post("/{job_id}/resume", response_model=Job)
-def resume(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
+@router.post("/{job_id}/resume", response_model=Job, responses=problems("invalid_state"))
+def resume_job(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Queues a paused job again; it goes on from its last checkpoint."""
     return once.write(
         None, lambda session: _steered(session, "resume", jobs.resume(session, caller.project, job_id, clock.now()))
     )
 
 
-@router.delete("/{job_id}")
+@router.delete("/{job_id}", responses=problems("invalid_state"))
 def delete_job(job_id: str, caller: JobsWrite, changes: ChangesDep) -> Deleted:
     """Hides a job that has ended; its contributions stay in P."""
     change = Change("job.delete", job_id)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from api.deps import Admin, PageDep, ReadSession, ServicesDep
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, problems
 from api.schemas.common import Deleted, Listing
 from api.schemas.webhooks import Delivery, NewWebhook, Webhook, WebhookCreate, WebhookUpdate
 from service import clock, webhooks
@@ -15,7 +16,7 @@ from service.outbound import Guard
 router = APIRouter(prefix="/v1/webhooks", tags=["webhooks"])
 
 
-@router.post("", status_code=201, response_model=NewWebhook)
+@router.post("", status_code=201, response_model=NewWebhook, responses={201: MADE, **problems("quota_exceeded")})
 def create_webhook(body: WebhookCreate, services: ServicesDep, caller: Admin, once: OnceDep) -> Response:
     """From now on events of this project's jobs are sent to `url`, signed by `secret`, which is shown this once."""
 
@@ -45,6 +46,7 @@ def list_webhooks(session: ReadSession, caller: Admin, page: PageDep) -> Listing
 
 @router.get("/{webhook_id}")
 def get_webhook(session: ReadSession, caller: Admin, webhook_id: str) -> Webhook:
+    """Where to, of what, and how the last delivery went; never its secret."""
     return Webhook.of(webhooks.get(session, caller.project, webhook_id))
 
 
@@ -80,7 +82,12 @@ def rotate_secret(webhook_id: str, caller: Admin, once: OnceDep) -> Response:
     return _unstored(once.write(None, work))
 
 
-@router.post("/{webhook_id}/test", status_code=201, response_model=Delivery)
+@router.post(
+    "/{webhook_id}/test",
+    status_code=201,
+    response_model=Delivery,
+    responses={201: MADE, **problems("invalid_state")},
+)
 def test_webhook(webhook_id: str, caller: Admin, once: OnceDep) -> Response:
     """Sends a message of the type `test`, whatever `events` says; how it went is at its `Location`."""
 

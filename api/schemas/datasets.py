@@ -8,8 +8,15 @@ from api.schemas.common import Answer, Json, Time
 from service.data import DatasetInfo
 from service.db import models
 
+NAMED: Json = {
+    "built in": {"value": {"builtin": "digits"}},
+    "standard library": {"value": {"builtin": "python-text", "part": "json"}},
+    "by URL": {"value": {"uri": "https://example.com/houses.csv", "target": "price", "normalize": "standard"}},
+}
+"""Examples of datasets that are named, not uploaded."""
 
-class Progress(BaseModel):
+
+class InspectionProgress(BaseModel):
     """Bytes that were read; of some formats a file is read more than once, so the end may come later than its size."""
 
     bytes: int
@@ -52,7 +59,7 @@ class Dataset(Answer):
     size: int | None
     info: DatasetInfo | None
     error: str | None
-    progress: Progress | None = None
+    progress: InspectionProgress | None = None
     created_at: Time
 
     @classmethod

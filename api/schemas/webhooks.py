@@ -8,6 +8,7 @@ from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.events import Type
 from service.outbound.guard import MAX_URL
+from service.spec import Bool
 
 _EXAMPLE: Json = {
     "id": "wh_01kq3v5n8w6y2d4f7h9k1m3p5r",
@@ -22,20 +23,23 @@ _EXAMPLE: Json = {
 
 
 class WebhookCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"url": "https://example.com/warpadam", "events": ["job.state", "end"]}},
+    )
 
-    url: Annotated[str, Field(min_length=1, max_length=MAX_URL, examples=["https://example.com/warpadam"])]
+    url: Annotated[str, Field(min_length=1, max_length=MAX_URL)]
     events: Annotated[list[Type] | None, Field(description="Types of events; null: all.", min_length=1)] = None
 
 
 class WebhookUpdate(BaseModel):
     """What is absent stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"events": None, "enabled": True}]})
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"events": None, "enabled": True}})
 
     url: Annotated[str, Field(min_length=1, max_length=MAX_URL)] = ""
     events: Annotated[list[Type] | None, Field(description="Types of events; null: all.", min_length=1)] = None
-    enabled: Annotated[bool, Field(description="False: nothing more is sent, and what was to be sent is given up.")] = (
+    enabled: Annotated[Bool, Field(description="False: nothing more is sent, and what was to be sent is given up.")] = (
         True
     )
 
