@@ -93,7 +93,7 @@ def document(app: FastAPI) -> Json:
 
 
 def _exact(value: Any) -> Any:
-    """The same with limits as FastAPI was given them: it writes 2**63 as 9.2e18, which is no number that one could keep."""
+    """The same with limits as they were given: FastAPI writes 2**63 as 9.2e18, to which nobody could keep."""
     if isinstance(value, dict):
         return {name: _limit(each) if name in LIMITS else _exact(each) for name, each in value.items()}
     return [_exact(each) for each in value] if isinstance(value, list) else value

@@ -6,7 +6,7 @@ specs leniently (`read_stored`: what a newer version wrote and this one does not
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 SPEC_VERSION = 1
 
@@ -17,13 +17,7 @@ MAX_STEPS = 100_000_000
 Task = Literal["regression", "classification", "language_modeling"]
 Format = Literal["npz", "csv", "parquet", "images", "text"]
 
-
-def _integral(value: object) -> object:
-    """To JSON 300.0 is the integer 300."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Int = Annotated[int, Field(strict=True), BeforeValidator(_integral)]
+Int = Annotated[int, Field(strict=True)]
 Number = Annotated[float, Field(strict=True)]
 Bool = Annotated[bool, Field(strict=True)]
 """As JSON has them: no "7", no 1 for true. A form, which has only text, is read with `strict=False`."""
@@ -32,7 +26,22 @@ NonNegative = Annotated[Int, Field(ge=0)]
 Width = Annotated[Int, Field(ge=1, le=65_536)]
 
 
-class Part(BaseModel):
+def _whole(value: object) -> object:
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class FromJson(BaseModel):
+    """A mapping from JSON, to which 300.0 is the integer 300."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: Any) -> Any:
+        return {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+class Part(FromJson):
     """A frozen part of the description; refuses unknown fields, and NaN or infinity anywhere."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)

@@ -22,6 +22,7 @@ from service.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+ValidateOnly = Annotated[bool, Query(description="Make nothing: say what would become of it.")]
 _METADATA = {
     "parameters": [
         {
@@ -74,7 +75,7 @@ def _present(session: Session, row: models.Job, seen: cluster.ClusterState | Non
     },
 )
 def submit_job(
-    spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: bool = False
+    spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: ValidateOnly = False
 ) -> Response:
     """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
     if spec.dataset.uri is not None:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from api.schemas.common import Answer, Json, Time, shown
 from service.db import models
 from service.families import FamilyStatus, Promotion
-from service.spec import NAME_PATTERN, Bool, Int, Number
+from service.spec import NAME_PATTERN, Bool, FromJson, Int, Number
 
 
 class FamilyCreate(BaseModel):
@@ -150,7 +150,7 @@ class WarpVersion(Answer):
         )
 
 
-class AliasSet(BaseModel):
+class AliasSet(FromJson):
     model_config = ConfigDict(
         extra="forbid", json_schema_extra={"example": {"version": 6, "reason": "7 was worse on tuesday"}}
     )
