@@ -52,6 +52,7 @@ _FRAMEWORK: dict[int, tuple[str, str]] = {
     400: ("malformed_json", "The body is not valid JSON."),
     404: ("not_found", "There is nothing at this path; /docs lists the ones there are."),
     405: ("method_not_allowed", "This path does not take this method; the Allow header names those it takes."),
+    408: ("too_slow", "The body comes too slowly: send it again."),
     413: ("too_large", "The body is larger than the server accepts."),
     415: ("unsupported_media_type", "Send JSON with Content-Type: application/json."),
     416: ("range_not_satisfiable", "The range lies outside the file; Content-Range tells its size."),

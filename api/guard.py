@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.access import Access, Admitted
 from api.deps import Services, media_type
 from api.errors import HttpError, answer, translate
+from api.slow import paced
 from service.errors import Forbidden, ServiceError, TooLarge
 from service.ids import new_id
 from service.limits import WINDOW_S, Rate
@@ -59,7 +60,7 @@ class Guard:
                 raise
             await answer(scope, known)(scope, receive, send_marked)
         else:
-            await self.app(scope, _limited(receive, limit), send_marked)
+            await self.app(scope, _limited(paced(receive), limit), send_marked)
             if admitted.used:
                 await anyio.to_thread.run_sync(services.access.note_use, admitted.used)
 

@@ -138,7 +138,7 @@ def _implied(operation: Json) -> Iterator[str]:
     if "Idempotency-Key" in parameters:
         yield from ("idempotency_in_flight", "idempotency_mismatch")
     if "requestBody" in operation or "Idempotency-Key" in parameters:
-        yield from ("too_large", "unsupported_media_type")
+        yield from ("too_large", "too_slow", "unsupported_media_type")
     if "requestBody" in operation and "application/json" in operation["requestBody"]["content"]:
         yield "malformed_json"
 

@@ -40,6 +40,7 @@ KINDS: dict[str, Kind] = {
     "code_disabled": Kind(403, "This server runs no user code.", "model.entrypoint"),
     "not_found": Kind(404, "There is nothing of yours under this name."),
     "method_not_allowed": Kind(405, "This path does not take this method; the Allow header names those it takes."),
+    "too_slow": Kind(408, "Nothing of the body came for 30 s: send it again."),
     "invalid_state": Kind(409, "What is there does not allow this at present; see its state."),
     "in_use": Kind(409, "Something that has not ended needs it, or has its name."),
     "dataset_not_ready": Kind(409, "Dataset ds_01kq3v5n8w6y2d4f7h9k1m3p5r is inspecting: wait until it is ready."),

@@ -12,6 +12,7 @@ SPEC_VERSION = 1
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
+MAX_METADATA = 16
 MAX_STEPS = 100_000_000
 
 Task = Literal["regression", "classification", "language_modeling"]
@@ -242,7 +243,7 @@ class JobSpec(Part):
     queue_timeout_s: Annotated[Number, Field(gt=0)] | None = 600
     metadata: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-        Field(max_length=16),
+        Field(max_length=MAX_METADATA),
     ] = {}
 
     @property

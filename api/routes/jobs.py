@@ -17,7 +17,7 @@ from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
 from service.limits import Limits
-from service.spec import JobSpec
+from service.spec import MAX_METADATA, JobSpec
 from service.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -38,7 +38,7 @@ _METADATA = {
 
 
 def metadata_filter(request: Request) -> dict[str, list[str]]:
-    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key."""
+    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key, and for more than a job has."""
     found: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         if name.partition("[")[0] != "metadata":
@@ -47,6 +47,8 @@ def metadata_filter(request: Request) -> dict[str, list[str]]:
         if name != f"metadata[{key}]" or not key:
             raise InvalidRequest("write it as metadata[key]=value", param="metadata")
         found.setdefault(key, []).append(value)
+        if len(found) > MAX_METADATA:  # each is a condition of its own, and databases take so many only
+            raise InvalidRequest(f"a job has at most {MAX_METADATA} pairs, so filter by fewer", param="metadata")
     return found
 
 
