@@ -38,7 +38,7 @@ _METADATA = {
 
 
 def metadata_filter(request: Request) -> dict[str, list[str]]:
-    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key, and for more than a job has."""
+    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key, and for too many."""
     found: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         if name.partition("[")[0] != "metadata":

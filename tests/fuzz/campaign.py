@@ -18,7 +18,7 @@ CONFIG = """
 color = false
 max-stream-events = 2
 continue-on-failure = true
-{without}
+{auth}
 
 [generation]
 database = "none"
@@ -37,13 +37,7 @@ max-steps = 6
 include-path = "/readyz"
 checks = {{not_a_server_error = {{expected-statuses = ["2xx", "4xx", "503"]}}}}
 """
-WITHOUT_KEYS = """
-# On loopback without keys nothing is wanted, so there is nothing to ignore.
-checks = {ignored_auth = {enabled = false}, object_level_authorization = {enabled = false}}
-"""
-WITH_KEYS = """
-auth = {{openapi = {{key = {{bearer = "{secret}"}}}}}}
-"""
+WITH_KEYS = 'auth = {{openapi = {{key = {{bearer = "{secret}"}}}}}}'
 
 
 @dataclass(frozen=True)
@@ -67,7 +61,7 @@ def run(folder: Path, served: Served, *, with_keys: bool, seed: int, cases: int,
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
-            "WARPADAM_FUZZ_OWN_KEY": served.key_id,
+            "WARPADAM_FUZZ_OWN_KEY": served.key_id if with_keys else "",
         },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -81,7 +75,7 @@ def run(folder: Path, served: Served, *, with_keys: bool, seed: int, cases: int,
 def _config(served: Served, *, with_keys: bool) -> str:
     known = {name: values for name, values in served.known.items() if values}
     return CONFIG.format(
-        without=WITH_KEYS.format(secret=served.secret) if with_keys else WITHOUT_KEYS,
+        auth=WITH_KEYS.format(secret=served.secret) if with_keys else "",
         dictionaries="\n".join(f"{name} = {{values = {json.dumps(values)}}}" for name, values in known.items()),
         parameters="\n".join(f'"path.{name}" = {{dictionary = "{name}", probability = {KNOWN}}}' for name in known),
     )
