@@ -97,10 +97,10 @@ def list_contributions(session: ReadSession, caller: WarpsRead, family: str, pag
 
 
 @router.get("/{family}/aliases")
-def list_aliases(session: ReadSession, caller: WarpsRead, family: str) -> Listing[Alias]:
-    """All of them, by name."""
-    row = families.get(session, caller.project, family)
-    return Listing[Alias](data=[Alias.of(family, alias) for alias in aliases.list_(session, row)])
+def list_aliases(session: ReadSession, caller: WarpsRead, family: str, page: PageDep) -> Listing[Alias]:
+    """By name."""
+    found = aliases.list_(session, families.get(session, caller.project, family), page)
+    return Listing[Alias].of_page(found, [Alias.of(family, row) for row in found.items])
 
 
 @router.get(
