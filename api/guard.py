@@ -17,13 +17,15 @@ from api.access import Access, Admitted
 from api.deps import Services, media_type
 from api.errors import HttpError, answer, translate
 from api.slow import paced
-from service.errors import Forbidden, ServiceError, TooLarge
+from service.errors import Forbidden, ServiceError, TooLarge, Unavailable
 from service.ids import new_id
 from service.limits import WINDOW_S, Rate
 from service.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 UPLOADS = re.compile(r"/v1/(datasets|checkpoints|families/[^/]+/warps)")
+MOST_UPLOADS = 24
+"""At once, of one process: of the 40 threads that it has for all."""
 UPLOAD_TYPES = frozenset({"multipart/form-data", "application/octet-stream", "application/vnd.safetensors"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
@@ -33,6 +35,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -60,9 +63,25 @@ class Guard:
                 raise
             await answer(scope, known)(scope, receive, send_marked)
         else:
-            await self.app(scope, _limited(paced(receive), limit), send_marked)
+            body = _limited(paced(receive), limit)
+            if _is_upload(scope, headers):
+                await self._take_in(scope, body, send_marked)
+            else:
+                await self.app(scope, body, send_marked)
             if admitted.used:
                 await anyio.to_thread.run_sync(services.access.note_use, admitted.used)
+
+    async def _take_in(self, scope: Scope, body: Receive, send: Send) -> None:
+        """An upload keeps a thread as long as its client likes, so there is always one left for the others."""
+        if self._uploads >= MOST_UPLOADS:
+            busy = Unavailable(f"The server takes in {MOST_UPLOADS} uploads at present: try again in a moment.")
+            await answer(scope, busy)(scope, body, send)
+            return
+        self._uploads += 1
+        try:
+            await self.app(scope, body, send)
+        finally:
+            self._uploads -= 1
 
 
 async def _admit(access: Access, scope: Scope, headers: Headers, request_id: str) -> Admitted:
@@ -88,13 +107,16 @@ def _request_id(headers: Headers) -> str:
 
 def _check_body(settings: Settings, scope: Scope, headers: Headers) -> int:
     """The most bytes that this request's body may have. Raises TooLarge."""
-    takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
-    is_upload = takes_files and media_type(headers) in UPLOAD_TYPES
-    limit = settings.max_upload_bytes if is_upload else settings.max_body_bytes
+    limit = settings.max_upload_bytes if _is_upload(scope, headers) else settings.max_body_bytes
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:
         raise TooLarge(f"The body has {length} bytes; the server accepts {limit}.")
     return limit
+
+
+def _is_upload(scope: Scope, headers: Headers) -> bool:
+    takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
+    return takes_files and media_type(headers) in UPLOAD_TYPES
 
 
 def check_host(headers: Headers) -> None:

@@ -129,13 +129,13 @@ def _add_problems(operation: Json, shared: Json) -> None:
     for code in _implied(operation):
         codes.setdefault(KINDS[code].status, set()).add(code)
     answers.pop("422", None)
-    for status, found in sorted(codes.items()):
-        if str(status) in answers:  # /readyz says in its own words what is away
+    for number, found in sorted(codes.items()):
+        if str(number) in answers:  # /readyz says in its own words what is away
             continue
         ordered = [code for code in KINDS if code in found]
-        name = ".".join([str(status), *ordered])
-        shared[name] = _problem(status, ordered)
-        answers[str(status)] = ref("responses", name)
+        name = ".".join([str(number), *ordered])
+        shared[name] = _problem(number, ordered)
+        answers[str(number)] = ref("responses", name)
 
 
 def _implied(operation: Json) -> Iterator[str]:

@@ -14,6 +14,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -94,7 +95,7 @@ def enqueue(session: Session, event: Event) -> None:
 def enqueue_test(session: Session, webhook: Webhook, now: datetime) -> Delivery:
     """A message of the type `test`, as an event would look; it is the webhook's only."""
     message_id = new_id("evt")
-    told = {
+    told: dict[str, Any] = {
         "id": message_id,
         "object": "event",
         "type": TEST,
@@ -172,7 +173,7 @@ def claim(
 
 
 def _parcel(row: Delivery, webhook: Webhook, now: datetime) -> Parcel:
-    signing = (webhook.secret,)
+    signing: tuple[str, ...] = (webhook.secret,)
     if webhook.old_secret and webhook.old_secret_until and now < webhook.old_secret_until:
         signing += (webhook.old_secret,)
     return Parcel(row.id, webhook.id, row.attempts + 1, webhook.url, signing, row.event_id, row.body)

@@ -100,12 +100,17 @@ def test_a_body_that_crawls(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert b'"too_slow"' in answer_to(port, crawling, 0.05)
 
 
-def test_more_crawlers_than_threads_starve_nobody(port: int) -> None:
+def test_more_crawlers_than_threads_starve_nobody(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow, "IDLE_S", AT_MOST_S)
+    monkeypatch.setattr(slow, "GRACE_S", AT_MOST_S)
     uploads = head("/v1/checkpoints", "Content-Length: 100000") + b"x"
     crawlers = [socket.create_connection(("127.0.0.1", port), timeout=AT_MOST_S) for _ in range(60)]
     try:
         for crawler in crawlers:
             crawler.sendall(uploads)
+        turned_away = crawlers[-1].recv(65536)
+        assert turned_away.startswith(b"HTTP/1.1 503")
+        assert b"retry-after" in turned_away.lower()
         assert httpx.get(f"http://localhost:{port}/v1/families", timeout=AT_MOST_S).status_code == 200
     finally:
         for crawler in crawlers:
