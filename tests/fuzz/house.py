@@ -20,7 +20,7 @@ from tests.api.world import build
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "192.0.2.0/24"
 """For documentation: nothing answers there."""
-START_S = 60.0
+START_S = 180.0
 
 
 @dataclass(frozen=True)
