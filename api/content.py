@@ -25,6 +25,8 @@ ANSWERS: dict[int | str, Json] = {
     304: {"description": "The client has it.", "headers": headers(*_WHICH)},
     **problems("range_not_satisfiable"),
 }
+COLLECTED: dict[int | str, Json] = {**ANSWERS, **problems("collected")}
+"""Of a file that retention may remove."""
 PARAMETERS: Json = {
     "parameters": [
         IF_NONE_MATCH,

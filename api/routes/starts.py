@@ -7,7 +7,6 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from api import content
 from api.deps import PageDep, ReadSession, ServicesDep, WarpsRead
 from api.files import stored_content
-from api.problems import problems
 from api.schemas.common import Listing
 from api.schemas.starts import StartVersion
 from service import families, starts
