@@ -5,6 +5,7 @@ python -m tests.chaos --rounds 60 --seed 7 --database both --output chaos
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from tests.chaos import endurance, load, plan, report
 from tests.chaos.campaign import Campaign, Result
 from tests.chaos.house import House
+
+GROUP_EVERY = 4
 
 
 def main() -> int:
@@ -26,6 +29,7 @@ def main() -> int:
     parser.add_argument("--burst", type=int, default=1000, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the house is taken down on the way
     say(f"seed {options.seed}")
     results: list[Result] = []
     extra: dict[str, object] = {}
@@ -41,20 +45,21 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
     kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
     rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
     result = Result(database, options.seed)
-    house = House(database).open()
+    house = House(database, with_clock="clock" in kinds and bool(rounds)).open()
     try:
-        campaign = Campaign(house, result)
-        campaign.prepare(range(load.SHAPES), groups="worker" in kinds)
+        campaign = Campaign(house, result, group_every=GROUP_EVERY)
+        campaign.prepare(range(load.SHAPES), groups=bool(rounds))
         give_up = time.monotonic() + 60 * options.minutes
         for each in rounds:
-            began = time.monotonic()
+            began, before = time.monotonic(), len(result.problems)
             if began > give_up:
                 break
             campaign.run([each])
-            kinds_now = ", ".join(blow.kind for blow in each.blows)
-            say(f"{database} round {each.number}: {kinds_now} ({time.monotonic() - began:.0f} s)")
-            for line in result.problems:
+            seconds, problems = time.monotonic() - began, result.problems[before:]
+            say(f"{database} round {each.number}: {', '.join(blow.kind for blow in each.blows)} ({seconds:.0f} s)")
+            for line in problems:
                 say(f"  {line}")
+            report.note(options.output, database, each, seconds, problems)
         if database == "sqlite" and options.soak:
             extra["soak"] = endurance.soak(campaign, options.soak)
         if options.burst:
