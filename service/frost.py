@@ -1,7 +1,7 @@
 """Programs that somebody has stopped (SIGSTOP, a debugger) and not continued.
 
 Such a program may hold the lock of a database with one writer, as SQLite is, and then nobody can write anything, not
-even that its lease is over. So it is ended first, without a word to the database; its end is then written like any other.
+even that its lease is over. So it is ended first, without a word to the database; its end is written then.
 """
 
 import time

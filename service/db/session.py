@@ -37,7 +37,7 @@ _POSTGRESQL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
+    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
 }
 
 

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
     kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
     rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
     result = Result(database, options.seed)
-    house = House(database, with_clock="clock" in kinds and bool(rounds)).open()
+    house = House(database).open()
     try:
         campaign = Campaign(house, result, group_every=GROUP_EVERY)
         campaign.prepare(range(load.SHAPES), groups=bool(rounds))

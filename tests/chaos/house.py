@@ -25,7 +25,7 @@ from tests.chaos.postgres import Postgres
 ROOT = Path(__file__).resolve().parents[2]
 DISK_MB = 96
 START_S = 600.0
-FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+CLOCK_STEPS = ROOT / "tests" / "chaos" / "clock_steps"
 ENVIRONMENT = {
     "WARPADAM_LEASE_S": "15",
     "WARPADAM_HEARTBEAT_S": "0.5",
@@ -61,8 +61,6 @@ class House:
     process: subprocess.Popen[bytes] | None = None
     postgres: Postgres | None = None
     has_disk: bool = False
-    with_clock: bool = False
-    """Whether the time of day is to be set: everything runs under libfaketime then, where that is installed."""
     left: list[str] = field(default_factory=list)
     """Temporary folders of services that were killed, and that nobody removed."""
     _ray_folder: Path | None = None
@@ -84,26 +82,11 @@ class House:
     def database_url(self) -> str:
         return f"sqlite:///{self.data / 'warpadam.db'}" if self.postgres is None else self.postgres.url
 
-    @property
-    def has_clock(self) -> bool:
-        return self.with_clock and FAKETIME is not None
-
     def set_clock(self, ahead_s: float) -> None:
         """So many seconds away from the real time; everybody sees it within a second."""
         written = self.folder / "clock.new"
         written.write_text(f"{ahead_s:+.0f}")
         written.replace(self.folder / "clock")
-
-    def _clock_variables(self) -> dict[str, str]:
-        if not self.has_clock:
-            return {}
-        return {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(self.folder / "clock"),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DISABLE_SHM": "1",
-        }
 
     def open(self) -> "House":
         self.data.mkdir()
@@ -127,7 +110,12 @@ class House:
     def start(self) -> None:
         """Starts `serve` and waits until it is ready."""
         announcement = self.data / "service.json"
-        ours = {"WARPADAM_STORAGE_URL": str(self.disk), "TMPDIR": str(self.temporary)}
+        ours = {
+            "WARPADAM_STORAGE_URL": str(self.disk),
+            "TMPDIR": str(self.temporary),
+            "PYTHONPATH": str(CLOCK_STEPS),
+            "CHAOS_CLOCK": str(self.folder / "clock"),
+        }
         if self.postgres is not None:
             ours["WARPADAM_DATABASE_URL"] = self.postgres.url
         with (self.data / "serve.log").open("ab") as output:
@@ -140,7 +128,7 @@ class House:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **ENVIRONMENT, **ours, **self._clock_variables()},
+                env={**os.environ, "OMP_NUM_THREADS": "1", **ENVIRONMENT, **ours},
             )
         process = self.process
         until(lambda: self._announced(process, announcement), "serve is ready", START_S)

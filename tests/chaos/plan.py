@@ -51,7 +51,7 @@ def make(seed: int, rounds: int, kinds: Sequence[str], jobs: int, together: floa
 
 
 def _round(draw: random.Random, number: int, kind: str, kinds: Sequence[str], jobs: int, together: float) -> Round:
-    extra = draw.sample(kinds, draw.choice([1, 2])) if draw.random() < together else []
+    extra = draw.sample(kinds, min(len(kinds), draw.choice([1, 2]))) if draw.random() < together else []
     blows = tuple(_blow(draw, each) for each in dict.fromkeys([kind, *extra]))  # each kind once
     numbers = tuple(draw.randrange(1000) for _ in range(jobs))
     return Round(number, blows, numbers, draw.choice(WORDS), draw.uniform(0.5, 6.0))
