@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from service.settings import Settings
+from workers.meta.pulse import Pulse
 from workers.policies import Node, backoff, idle_learners
 
 log = logging.getLogger(__name__)
@@ -50,12 +51,19 @@ class RayPool:
     """Joins the cluster at `settings.ray_address`, and stays joined."""
 
     def __init__(
-        self, settings: Settings, ensure_learner: Callable[[int], object], end_learner: Callable[[int], object]
+        self,
+        settings: Settings,
+        ensure_learner: Callable[[int], object],
+        end_learner: Callable[[int], object],
+        *,
+        pulse: Pulse | None = None,
+        restart_learner: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Both take a family's id; `ensure_learner` makes its actor where there is none. Neither waits."""
+        """All take a family's id; `ensure_learner` makes its actor where there is none. None waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
         self._end_learner = end_learner
+        self._pulse, self._restart_learner = pulse, restart_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
@@ -126,6 +134,8 @@ class RayPool:
             log.warning("no Ray: %s", error)
         self._view = replace(self._view, connected=False, error=str(error) if error else None)
         self._ensured.clear()
+        if self._pulse is not None:
+            self._pulse.forget()
         with suppress(Exception):  # there may be nobody left to say goodbye to
             ray.shutdown()
 
@@ -158,6 +168,9 @@ class RayPool:
             if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
                 self._ensured[family] = now
                 self._ensure_learner(family)
+        for family in self._pulse.silent(self._wanted) if self._pulse else ():
+            log.warning("the meta-learner of family %d does not answer: it is restarted", family)
+            self._restart_learner(family)
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
             log.info("ended the idle meta-learner of family %d", family)
