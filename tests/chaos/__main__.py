@@ -25,8 +25,8 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of blows")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
     parser.add_argument("--jobs", type=int, default=3, help="in each round")
-    parser.add_argument("--soak", type=int, default=200, help="jobs through one service; 0: none")
-    parser.add_argument("--burst", type=int, default=1000, help="submits at once; 0: none")
+    parser.add_argument("--soak", type=int, default=0, help="jobs through one service; 0: none")
+    parser.add_argument("--burst", type=int, default=0, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the house is taken down on the way
@@ -62,6 +62,7 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
             report.note(options.output, database, each, seconds, problems)
         if database == "sqlite" and options.soak:
             extra["soak"] = endurance.soak(campaign, options.soak)
+            campaign.count()
         if options.burst:
             extra[f"burst on {database}"] = endurance.burst(house, options.burst)
     finally:

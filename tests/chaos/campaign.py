@@ -86,7 +86,7 @@ class Campaign:
         twice.over.set()
         twice.join()
         self.result.problems += sorted(twice.found)
-        self._count()
+        self.count()
 
     def round(self, plan: Round) -> None:
         turn = self.group_every and plan.number % self.group_every == 0
@@ -186,7 +186,7 @@ class Campaign:
             of_job = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == "train_loss")
             return {point.step: point.value for point in session.scalars(of_job)}
 
-    def _count(self) -> None:
+    def count(self) -> None:
         with self.house.database.read() as session:
             rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
             self.result.jobs = {str(state): count for state, count in rows}

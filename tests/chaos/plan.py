@@ -18,7 +18,6 @@ _UNWATCHED = ("freeze-serve", "freeze-postgres")
 """Nobody would end these, so they are always continued."""
 GROUPS = ("worker", "freeze-worker")
 """These hit a worker of a group."""
-SHORT = ("runner", "dispatcher", "learner", "head", "api")
 WORDS = ("none", "none", "cancel", "pause")
 """What a user may ask of one of a round's jobs, at some moment of it."""
 
@@ -61,3 +60,11 @@ def _blow(draw: random.Random, kind: str) -> Blow:
     after_s, lasts_s = draw.uniform(0.2, 6.0), draw.uniform(1.0, 8.0)
     for_ever = draw.random() < 0.5 and kind in FREEZES and kind not in _UNWATCHED
     return Blow(kind, after_s, None if for_ever else lasts_s)
+
+
+SHORT = [
+    Round(0, (Blow("runner", 2.0, None), Blow("api", 2.0, None)), (0, 2), "none", 0.0),
+    Round(1, (Blow("dispatcher", 1.0, None), Blow("learner", 1.5, None)), (0, 2), "pause", 1.0),
+    Round(2, (Blow("head", 1.0, None),), (0, 2), "none", 0.0),
+]
+"""What there is time for in `make test`."""
