@@ -31,7 +31,7 @@ from service.supervisor import Child, Supervisor, with_our_packages
 
 log = logging.getLogger(__name__)
 
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 300.0
 _RAY_GRACE_S = 10.0
 _API_GRACE_S = 5.0
 _STOP_MARGIN_S = 10.0

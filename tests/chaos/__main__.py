@@ -34,17 +34,19 @@ def main() -> int:
     results: list[Result] = []
     extra: dict[str, object] = {}
     for database in ["sqlite", "postgresql"] if options.database == "both" else [options.database]:
-        results.append(run(options, database, extra))
-        report.write(options.output, results, extra)
+        results.append(Result(database, options.seed))
+        run(options, results, extra)
     found = report.write(options.output, results, extra)
     say((options.output / "chaos.md").read_text())
     return 1 if any(each["problems"] for each in found["campaigns"]) else 0
 
 
-def run(options: argparse.Namespace, database: str, extra: dict[str, object]) -> Result:
+def run(options: argparse.Namespace, results: list[Result], extra: dict[str, object]) -> None:
+    """Fills in the last of the results, and writes them down after each round: a long run may be cut short."""
+    result = results[-1]
+    database = result.database
     kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
     rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
-    result = Result(database, options.seed)
     house = House(database).open()
     try:
         campaign = Campaign(house, result, group_every=GROUP_EVERY)
@@ -60,6 +62,7 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
             for line in problems:
                 say(f"  {line}")
             report.note(options.output, database, each, seconds, problems)
+            report.write(options.output, results, extra)
         if database == "sqlite" and options.soak:
             extra["soak"] = endurance.soak(campaign, options.soak)
             campaign.count()
@@ -71,7 +74,6 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
         house.remove()
     else:
         say(f"the house is kept in {house.folder}")
-    return result
 
 
 def say(text: str) -> None:
