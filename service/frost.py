@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from service.processes import is_stopped
 
-LOOK_EVERY_S = 1.0
+LOOKS = 10
+"""So often in the time that a program may be stopped: a look at all of a machine's processes is not free."""
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Frost:
         `pids` are only asked for when it is time for a look.
         """
         at = self.clock()
-        if at - self._looked < LOOK_EVERY_S:
+        if at - self._looked < self.patience_s / LOOKS:
             return []
         self._looked, before = at, self._since
         self._since = {pid: before.get(pid, at) for pid in pids if is_stopped(pid)}

@@ -14,8 +14,6 @@ from tests.chaos import endurance, load, plan, report
 from tests.chaos.campaign import Campaign, Result
 from tests.chaos.house import House
 
-GROUP_EVERY = 4
-
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="Kills parts of a service, and checks.")
@@ -25,6 +23,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of blows")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
     parser.add_argument("--jobs", type=int, default=3, help="in each round")
+    parser.add_argument("--groups-every", type=int, default=4, help="rounds that have a job with two workers; 0: few")
     parser.add_argument("--soak", type=int, default=0, help="jobs through one service; 0: none")
     parser.add_argument("--burst", type=int, default=0, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
@@ -49,7 +48,7 @@ def run(options: argparse.Namespace, results: list[Result], extra: dict[str, obj
     rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
     house = House(database).open()
     try:
-        campaign = Campaign(house, result, group_every=GROUP_EVERY)
+        campaign = Campaign(house, result, group_every=options.groups_every)
         campaign.prepare(range(load.SHAPES), groups=bool(rounds))
         give_up = time.monotonic() + 60 * options.minutes
         for each in rounds:

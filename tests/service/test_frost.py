@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from service.frost import LOOK_EVERY_S, Frost
+from service.frost import LOOKS, Frost
 from service.processes import MARK_VARIABLE, stopped
 
 
@@ -32,7 +32,7 @@ def test_only_who_is_stopped_for_the_whole_time_is_named(sleeper: subprocess.Pop
     frost = Frost(10.0, clock=lambda: at[0])
     assert frost.bitten([sleeper.pid]) == []
     stop(sleeper.pid)
-    for at[0] in (2.0, 11.0, 11.0 + LOOK_EVERY_S / 2):
+    for at[0] in (2.0, 11.0, 11.0 + 5 / LOOKS):
         assert frost.bitten([sleeper.pid, os.getpid(), 2**22 + 1]) == []
     at[0] = 13.0
     assert frost.bitten([sleeper.pid, os.getpid()]) == [sleeper.pid]
