@@ -31,8 +31,10 @@ ENVIRONMENT = {
     "WARPADAM_HEARTBEAT_S": "0.5",
     "WARPADAM_GRACE_S": "8",
     "WARPADAM_PUBLISH_EVERY_S": "3",
+    "RAY_worker_niceness": "0",
 }
-"""Short where a round waits for it; long where a busy machine would be taken for a dead one."""
+"""Short where a round waits for it; long where a busy machine would be taken for a dead one, on which Ray's workers
+would not get a turn with the niceness that Ray gives them."""
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
