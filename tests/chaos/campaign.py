@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -21,6 +21,8 @@ from workers.registry import Registry
 
 SETTLE_S = 1200.0
 """A machine that others use too may take minutes to load a program."""
+NOTICED = timedelta(seconds=3)
+"""A sign of life before that may be of a part that has not noticed yet what happened."""
 
 
 @dataclass
@@ -130,7 +132,7 @@ class Campaign:
         if not hit:
             return
         with suppress(AssertionError):  # what never recovers is found by `settle`
-            until(lambda: self._is_healthy(jobs, at), "recovery", SETTLE_S)
+            until(lambda: self._is_healthy(jobs, at + NOTICED), "recovery", SETTLE_S)
             self.result.seconds[blow.kind].append(time.monotonic() - began)
 
     def _is_healthy(self, jobs: Sequence[str], since: datetime) -> bool:
