@@ -19,6 +19,7 @@ from api.routes import (
     jobs,
     keys,
     logs,
+    matches,
     records,
     starts,
     system,
@@ -82,6 +83,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         families,
         warps,
         starts,
+        matches,  # after the routes of families: one may be called match or matches
         keys,
         audit,
         webhooks,

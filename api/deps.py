@@ -87,6 +87,8 @@ DatasetsRead = Annotated[Caller, Security(_authorized, scopes=["datasets:read"])
 DatasetsWrite = Annotated[Caller, Security(_authorized, scopes=["datasets:write"])]
 WarpsRead = Annotated[Caller, Security(_authorized, scopes=["warps:read"])]
 WarpsWrite = Annotated[Caller, Security(_authorized, scopes=["warps:write"])]
+Matching = Annotated[Caller, Security(_authorized, scopes=["jobs:write", "warps:read"])]
+"""It uses the cluster, and tells of families."""
 Admin = Annotated[Caller, Security(_authorized, scopes=["admin"])]
 
 

@@ -60,10 +60,11 @@ def set_(
             f"{name!r} can be no alias: 1 to 64 characters of a-z, 0-9 and -, the first a letter; not data or none"
         )
     family_queries.locked(session, family.id)
-    if session.get(WarpVersion, (family.id, version)) is None:
-        raise InvalidRequest(
-            f"Family {family.name} has no version {version}: list its warps.", param="version", code="warp_not_found"
-        )
+    row = session.get(WarpVersion, (family.id, version))
+    if row is None or not warp_queries.counted_on(session, row):
+        why = "has no version" if row is None else "has no file any more of version"
+        message = f"Family {family.name} {why} {version}: list its warps."
+        raise InvalidRequest(message, param="version", code="warp_not_found")
     _check_expected(session, family, name, expected)
     move(session, family.id, name, version, reason=reason, now=now)
     return get(session, family, name)

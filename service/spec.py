@@ -4,18 +4,24 @@ Requests are read strictly (`JobSpec.model_validate`: an unknown field is an err
 (`read_stored`: what a newer version wrote and this one does not know is dropped).
 """
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 SPEC_VERSION = 1
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
 MAX_STEPS = 100_000_000
+ENTRYPOINT_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+KEYWORD_PATTERN = r"^[A-Za-z_]\w*$"
+MAX_KWARGS = 65_536
+GIVEN_BY_US = frozenset({"input_shape", "outputs"})
+"""What the function of a code model gets from the service (workers/code/build.py)."""
 
 Task = Literal["regression", "classification", "language_modeling"]
-Format = Literal["npz", "csv", "parquet", "images", "text"]
+Format = Literal["npz", "csv", "parquet", "images", "text", "package"]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -90,9 +96,36 @@ class Transformer(Part):
 
 
 class CodeModel(Part):
-    entrypoint: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    package: str
-    kwargs: dict[str, Any] = {}
+    """A function of an uploaded package, which makes the model (docs/code.md)."""
+
+    entrypoint: Annotated[str, Field(pattern=ENTRYPOINT_PATTERN, max_length=300)]
+    package: Annotated[str, Field(max_length=64)]
+    """Id of a dataset of the format `package`."""
+    kwargs: Annotated[
+        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)
+    ] = {}
+    """Passed to the function. `context` is the length of the windows where the task is language_modeling."""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What JSON can say, bounded: it is stored, shown and hashed."""
+        try:
+            text = json.dumps(kwargs, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"kwargs must be plain JSON, numbers finite: {error}") from error
+        if len(text) > MAX_KWARGS:
+            raise ValueError(f"kwargs have {len(text)} characters as JSON; at most {MAX_KWARGS} are accepted")
+        if taken := sorted(GIVEN_BY_US & kwargs.keys()):
+            raise ValueError(f"{taken[0]} comes from the dataset: leave it out of kwargs")
+        plain: dict[str, Any] = json.loads(text)
+        return plain
+
+    @property
+    def context(self) -> int | None:
+        """The length of a window of text, where kwargs give a usable one."""
+        value = self.kwargs.get("context")
+        return value if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 65_536 else None
 
 
 BuiltinModel = Mlp | Convnet | Transformer

@@ -6,6 +6,7 @@ database once they are durable, in the order in which they were made.
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from workers.mailbox import Note
 from workers.output import Output, Printed
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
+from workers.reporting import Printed as PrintedByCode
 from workers.uploads import Files, Uploads
 
 T = TypeVar("T")
@@ -67,6 +69,9 @@ class Book:
                 self._uploads.add(note)
             elif isinstance(note, Progress):
                 self._progress = note
+            elif isinstance(note, PrintedByCode):
+                sys.stderr.write(note.text)  # so it is where all that the attempt prints is, and kept like it
+                sys.stderr.flush()
             else:
                 self._notes.append(note)
         if len(self._notes) > MOST_NOTES:

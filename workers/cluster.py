@@ -44,6 +44,10 @@ class Pool(Protocol):
         """Families that have contributing jobs now: each gets its meta-learner, others lose theirs when idle."""
         ...
 
+    def notice_weights(self, families: frozenset[int]) -> None:
+        """Families whose jobs' final weights wait at present: their meta-learners are told."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -55,19 +59,23 @@ class RayPool:
         settings: Settings,
         ensure_learner: Callable[[int], object],
         end_learner: Callable[[int], object],
+        tell_learner: Callable[[int], object] = lambda _family: None,
         *,
         pulse: Pulse | None = None,
-        restart_learner: Callable[[int], object] = lambda _: None,
+        restart_learner: Callable[[int], object] = lambda _family: None,
     ) -> None:
-        """All take a family's id; `ensure_learner` makes its actor where there is none. None waits."""
+        """All take a family's id; `ensure_learner` makes its actor where there is none. None of them waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
         self._end_learner = end_learner
+        self._tell_learner = tell_learner
         self._pulse, self._restart_learner = pulse, restart_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
         self._ensured: dict[int, float] = {}
+        self._weights: frozenset[int] = frozenset()
+        self._told: dict[int, float] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-pool", daemon=True)
@@ -80,6 +88,11 @@ class RayPool:
         if families - self._wanted:
             self._wake.set()
         self._wanted = families
+
+    def notice_weights(self, families: frozenset[int]) -> None:
+        if families - self._weights:
+            self._wake.set()
+        self._weights = families
 
     def close(self) -> None:
         self._closing.set()
@@ -136,6 +149,7 @@ class RayPool:
         self._ensured.clear()
         if self._pulse is not None:
             self._pulse.forget()
+        self._told.clear()
         with suppress(Exception):  # there may be nobody left to say goodbye to
             ray.shutdown()
 
@@ -171,6 +185,11 @@ class RayPool:
         for family in self._pulse.silent(self._wanted) if self._pulse else ():
             log.warning("the meta-learner of family %d does not answer: it is restarted", family)
             self._restart_learner(family)
+        self._told = {family: at for family, at in self._told.items() if family in self._weights}
+        for family in self._weights:  # again after a while: it may have been restarted meanwhile
+            if now - self._told.get(family, -_ENSURE_S) >= _ENSURE_S:
+                self._told[family] = now
+                self._tell_learner(family)
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
             log.info("ended the idle meta-learner of family %d", family)

@@ -70,6 +70,8 @@ class Dispatcher:
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
     _attention: Attention = field(default_factory=Attention, init=False)
+    _waiting: frozenset[int] = field(default=frozenset(), init=False)
+    """Families whose jobs' final weights wait."""
     _leases: LeaseWatch = field(init=False)
     _obedience: Obedience = field(init=False)
 
@@ -194,7 +196,7 @@ class Dispatcher:
         """In one transaction, one dispatcher after the other: what is reserved, and the claim of who fits beside it."""
         take_turns(session, Lock.ADMISSION)
         may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
-        return self._line.claim(session, view, self.launcher.name, may_start)
+        return self._line.claim(session, view, self.launcher.name, may_start, why_not=may_start.why_not)
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)
@@ -238,6 +240,9 @@ class Dispatcher:
             waiting = start_queries.families_waiting(session)
         wanted = (each.family_id for each in holders if each.family_id in guarded or read_stored(each.spec).contributes)
         self.pool.want_learners(frozenset((*wanted, *waiting)))
+        if self._waiting != frozenset(waiting):
+            self._waiting = frozenset(waiting)
+            self.pool.notice_weights(self._waiting)
 
     def _release(self, fence: Fence, failure: Failure, *, unless_renewed: datetime | None = None) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

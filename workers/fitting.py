@@ -16,6 +16,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from service.settings import Settings
 from service.spec import JobSpec
+from workers.code import host
 from workers.exchange import Exchange, Interrupted, LearnerExchange, NullExchange, Waiting
 from workers.failures import Cause, WorkersLostError, classify
 from workers.group import Group
@@ -69,9 +70,9 @@ def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
 
 
 def trains_here(plan: Plan) -> bool:
-    """Whether one worker without a GPU does it, which needs no cluster."""
+    """Whether one worker without a GPU does it, which needs no cluster. User code never runs where credentials are."""
     resources = plan.spec.resources
-    return resources.min_workers == 1 and resources.gpus_per_worker == 0
+    return not plan.runs_code and resources.min_workers == 1 and resources.gpus_per_worker == 0
 
 
 class InProcess:
@@ -129,9 +130,7 @@ class OnCluster:
                 storage_path=str(self._folder),
                 failure_config=FailureConfig(max_failures=0),
             ),
-            torch_config=TorchConfig(
-                backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo", timeout_s=COLLECTIVE_S
-            ),
+            torch_config=TorchConfig(backend=_backend(self._plan), timeout_s=COLLECTIVE_S),
         )
         for name, value in TRAIN_VARIABLES.items():
             os.environ.setdefault(name, value)
@@ -139,6 +138,11 @@ class OnCluster:
             trainer.fit()
         except TrainingFailedError as error:
             raise WorkersLostError(f"the workers ended: {str(error).splitlines()[0]}") from error
+
+
+def _backend(plan: Plan) -> str:
+    """Between the workers themselves; what runs user code below them makes a group of its own."""
+    return "nccl" if plan.spec.resources.gpus_per_worker and not plan.runs_code else "gloo"
 
 
 def _scaling(spec: JobSpec) -> ScalingConfig:
@@ -159,9 +163,12 @@ def _worker(config: dict[str, Any]) -> None:
     reporter = MailboxReporter(mailbox)
     try:
         plan = read_plan(mailbox)
-        group = Group(context.get_world_rank(), context.get_world_size(), _device(plan.spec))
-        exchange = exchange_for(plan, config["namespace"], reporter) if group.leads else NullExchange()
-        work(plan, group, reporter, exchange)
+        rank, world = context.get_world_rank(), context.get_world_size()
+        exchange = exchange_for(plan, config["namespace"], reporter) if rank == 0 else NullExchange()
+        if plan.runs_code:
+            host.run(plan, Group(rank, world), reporter, exchange, str(_free_device(plan.spec)))
+        else:
+            work(plan, Group(rank, world, _device(plan.spec)), reporter, exchange)
     except Exception as error:
         reporter.post(Failed(context.get_world_rank(), classify(error)))
         raise
@@ -170,11 +177,18 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _device(spec: JobSpec) -> torch.device:
+    """The GPU of this worker, which is used from here on."""
+    device = _free_device(spec)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _free_device(spec: JobSpec) -> torch.device:
     """The GPU that Ray gave this worker, where the job asked for one and there is one; a pretended one is none."""
     if not (spec.resources.gpus_per_worker and torch.cuda.is_available()):
         return torch.device("cpu")
     device: torch.device = ray.train.torch.get_device()
-    torch.cuda.set_device(device)
     return device
 
 
@@ -220,8 +234,11 @@ def forget_settings() -> None:
 
 
 def last_word(notes: "list[Ended | Failed]") -> Ended | Cause | None:
-    """What counts of the workers' last words: the first failure, for the others only follow from it; else the end."""
-    failed = [note for note in notes if isinstance(note, Failed)]
+    """What counts of the workers' last words: the first failure, for the others only follow from it; else the end.
+
+    A failure of the user's goes before others: that a worker was lost is what the others see of it.
+    """
+    failed = [note.cause for note in notes if isinstance(note, Failed)]
     if failed:
-        return failed[0].cause
+        return next((cause for cause in failed if cause.category == "user"), failed[0])
     return next((note for note in notes if isinstance(note, Ended)), None)

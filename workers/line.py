@@ -29,6 +29,15 @@ _TRIES = 20
 MayStart = Callable[[str, JobSpec], bool]
 
 
+WhyNot = Callable[[str, JobSpec], str | None]
+
+QUOTA = "waits until its project runs less: its quota is used up"
+
+
+def _by_its_quota(_project: str, _spec: JobSpec) -> str | None:
+    return QUOTA
+
+
 def _anybody(_project: str, _spec: JobSpec) -> bool:
     return True
 
@@ -42,11 +51,18 @@ class Line:
     _accounted: datetime | None = field(default=None, init=False)
 
     def claim(
-        self, session: Session, view: View, launcher: str, may_start: MayStart = _anybody, now: datetime | None = None
+        self,
+        session: Session,
+        view: View,
+        launcher: str,
+        may_start: MayStart = _anybody,
+        now: datetime | None = None,
+        *,
+        why_not: WhyNot = _by_its_quota,
     ) -> Claim | None:
         """Claims whose turn it is and who fits beside what is reserved; None where there is nobody.
 
-        `may_start` says whether a project may start such a job at all, by its quotas.
+        `may_start` says whether a project may start such a job at all, by its quotas; `why_not`, what then to tell.
         """
         for _ in range(_TRIES):
             at = now or clock.now()
@@ -61,7 +77,7 @@ class Line:
                 patience_s=self.settings.queue_patience_s,
             )
             self._reasons = dict(decision.reasons) | {
-                each.lane: Reason("quota", "waits until its project runs less: its quota is used up")
+                each.lane: Reason("quota", why_not(each.project, specs[each.id]) or QUOTA)
                 for each in heads
                 if each not in allowed
             }

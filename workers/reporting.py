@@ -69,7 +69,14 @@ class Outcome:
     """A published version of P that contains what this job contributed."""
 
 
-Message = Metric | Event | WarpUse | Saved | Progress
+@dataclass(frozen=True)
+class Printed:
+    """Whole lines that user code printed, bounded by whoever tells them."""
+
+    text: str
+
+
+Message = Metric | Event | WarpUse | Saved | Progress | Printed
 
 
 class Reporter(Protocol):

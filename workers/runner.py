@@ -132,7 +132,7 @@ class Runner:
             fit = fit_for(plan, settings, folder)
             self._recorder.listen(fit.source)
             self._book.begin(plan, _start_step(plan))
-            self._oversight.needs_begin = not here
+            self._oversight.needs_begin, self._oversight.runs_code = not here, plan.runs_code
             fit.run()
         self.leaves_no_trace = fit.leaves_no_trace
 

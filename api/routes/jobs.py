@@ -11,7 +11,7 @@ from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, Servic
 from api.idempotency import Made, OnceDep
 from api.schemas.common import Deleted, Listing
 from api.schemas.jobs import Job, JobValidation
-from service import clock, cluster, datasets, jobs, queue, quotas
+from service import clock, cluster, codes, datasets, jobs, queue, quotas
 from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
@@ -98,8 +98,10 @@ def _validated(session: Session, spec: JobSpec, dataset: models.Dataset, service
 
 
 def _limits(services: Services, caller: Caller) -> jobs.Limits:
-    allow_code = services.settings.allow_code and caller.may("code:run")
-    return jobs.Limits(allow_code=allow_code, max_axis=services.settings.max_axis)
+    refusal: codes.Refusal | None = "server" if not services.settings.allow_code else None
+    if refusal is None and not caller.may("code:run"):
+        refusal = "key"
+    return jobs.Limits(code_refused=refusal, max_axis=services.settings.max_axis)
 
 
 @router.get("", openapi_extra=_METADATA)
@@ -144,11 +146,16 @@ def pause(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
 
 
 @router.post("/{job_id}/resume", response_model=Job)
-def resume(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
-    """Queues a paused job again; it goes on from its last checkpoint."""
-    return once.write(
-        None, lambda session: _steered(session, "resume", jobs.resume(session, caller.project, job_id, clock.now()))
-    )
+def resume(job_id: str, services: ServicesDep, caller: JobsWrite, once: OnceDep) -> Response:
+    """Queues a paused job again; it goes on from its last checkpoint. 429 where the project's queue is full."""
+
+    def work(session: Session) -> Made:
+        now = clock.now()
+        if jobs.get(session, caller.project, job_id).state == JobState.PAUSED:
+            quotas.check_resume(session, caller.project, Limits.of(services.settings), now)
+        return _steered(session, "resume", jobs.resume(session, caller.project, job_id, now))
+
+    return once.write(None, work)
 
 
 @router.delete("/{job_id}")

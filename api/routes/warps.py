@@ -86,8 +86,9 @@ def get_warp(session: ReadSession, caller: WarpsRead, family: str, which: Which)
 def warp_content(
     request: Request, session: ReadSession, services: ServicesDep, caller: WarpsRead, family: str, which: Which
 ) -> Response:
-    """P as safetensors, with a strong ETag; ranges are served."""
+    """P as safetensors, with a strong ETag; ranges are served. 410 where retention has removed it."""
     row = _resolve(session, caller.project, family, which)
+    warps.check_kept(families.get(session, caller.project, family), row)
     found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
 

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.schemas.common import Answer, Json, Time
 from service.data import DatasetInfo
+from service.data.packages import PackageInfo
 from service.db import models
 
 
@@ -50,7 +51,7 @@ class Dataset(Answer):
     """Null for uploads and built-ins."""
     sha256: str | None
     size: int | None
-    info: DatasetInfo | None
+    info: DatasetInfo | PackageInfo | None
     error: str | None
     progress: Progress | None = None
     created_at: Time

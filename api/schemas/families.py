@@ -106,6 +106,7 @@ class WarpVersion(Answer):
                 "comparison": None,
                 "start_version": 3,
                 "created_at": "2026-01-31T12:00:00.000Z",
+                "collected_at": None,
             }
         }
     )
@@ -126,6 +127,8 @@ class WarpVersion(Answer):
     start_version: int | None
     """The start of the family that was learned with it."""
     created_at: Time
+    collected_at: Time | None
+    """When retention removed its file: nothing used it any more."""
 
     @classmethod
     def of(cls, family: str, row: models.WarpVersion, start_version: int | None) -> "WarpVersion":
@@ -144,6 +147,7 @@ class WarpVersion(Answer):
             comparison=row.comparison,
             start_version=start_version,
             created_at=row.created_at,
+            collected_at=row.collected_at,
         )
 
 

@@ -42,6 +42,11 @@ def admitted(bench: Bench, defaults: Limits, now: datetime = NOW) -> Claim | Non
     )
 
 
+def why_not(bench: Bench, limits: Limits, **fields: object) -> str | None:
+    spec = bench.spec(bench.ready or bench.dataset(), **fields)
+    return bench.read(lambda session: quotas.admission(session, limits, later(1000)).why_not(PROJECT, spec))
+
+
 def used_gpus(bench: Bench, now: datetime) -> dict[str, float]:
     return bench.read(lambda session: quotas.gpu_seconds(session, now))
 
@@ -71,6 +76,7 @@ def test_running_jobs_wait_in_the_queue(bench: Bench) -> None:
     assert second.job.id == other.id
     assert admitted(bench, limits) is None
     assert bench.read(lambda session: quotas.room_to_run(session, PROJECT, limits)) == 0
+    assert why_not(bench, limits) == "waits until another job of its project ends: 1 may run at once"
     bench.start(first.fence)
     bench.finish(first.fence, "succeeded")
     assert bench.read(lambda session: quotas.room_to_run(session, PROJECT, limits)) == 1
@@ -109,6 +115,8 @@ def test_gpu_seconds_are_what_attempts_reserve_in_this_month(bench: Bench) -> No
     assert used_gpus(bench, datetime(2026, 2, 1, tzinfo=UTC)) == {}
     limits = Limits(gpu_seconds=60)
     assert admitted(bench, limits, later(1000)) is None
+    assert "the next month: its project has used 60 of 60 GPU-seconds" in (why_not(bench, limits, resources=GPU) or "")
+    assert why_not(bench, limits) is None
     spec = bench.spec(bench.ready or bench.dataset(), resources=GPU)
     with pytest.raises(QuotaExceeded, match="60 GPU-seconds") as refused:
         bench.write(lambda session: quotas.check_submit(session, PROJECT, spec, limits, later(1000)))

@@ -231,6 +231,7 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
         (table(), {"model": TRANSFORMER}, InvalidRequest, "invalid_request", "model.arch"),
         (table(), {"model": {"arch": "convnet", "channels": [4]}}, InvalidRequest, "invalid_request", "model.arch"),
         (table(), {"model": ENTRYPOINT}, Forbidden, "code_disabled", "model.entrypoint"),
+        (text(), {**LM, "model": ENTRYPOINT}, Forbidden, "code_disabled", "model.entrypoint"),
         (table(), {"training": {"batch_size": 81}}, InvalidRequest, "invalid_request", "training.batch_size"),
         (
             table(),

@@ -3,11 +3,12 @@
 import pytest
 from sqlalchemy.orm import Session
 
-from service import attempts, queue
+from service import attempts, queue, quotas
 from service.cluster import ClusterState
 from service.db import queue_queries
 from service.db.models import Job
 from service.db.session import Database
+from service.limits import Limits
 from service.queue import lane_of
 from service.settings import Settings
 from service.spec import JobSpec
@@ -80,6 +81,14 @@ def test_a_quota_lets_others_pass_and_is_told(bench: Bench) -> None:
     assert claim(bench, line, may_start=lambda project, _: project != "barred") == free
     assert claim(bench, line, may_start=lambda project, _: project != "barred") is None
     assert line.told()[bench.job(barred).lane]["code"] == "quota"
+
+
+def test_which_quota_it_is_comes_from_who_counted(bench: Bench) -> None:
+    line, job = Line(Settings()), of_project(bench, "p")
+    admission = bench.read(lambda session: quotas.admission(session, Limits(running_jobs=0), later(0)))
+    bench.write(lambda s: line.claim(s, FOUR, "process", admission, later(0), why_not=admission.why_not))
+    told = line.told()[bench.job(job).lane]
+    assert (told["code"], "0 may run at once" in told["message"]) == ("quota", True)
 
 
 def test_once_a_second_it_marks_what_never_fits_and_charges(bench: Bench) -> None:

@@ -194,6 +194,7 @@ class WarpVersion(Model):
     comparison: Json | None
     start_version: int | None
     created_at: datetime
+    collected_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +216,7 @@ class StartVersion(Model):
     jobs: list[Json] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     created_at: datetime
+    collected_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,9 @@ class FamilyLearner:
     def finalize(self, job_id: str, token: int) -> int | None:
         return _answer(lambda: self._learner.finalize(job_id, token))
 
+    def notice_weights(self) -> None:
+        _answer(self._learner.notice_weights)
+
     def ping(self) -> dict[str, object]:
         return _answer(lambda: {**self._learner.ping(), "pid": os.getpid()})
 
@@ -75,6 +78,11 @@ def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
         max_task_retries=-1,
     )
     return cast(LearnerHandle, actor.remote(settings.without_secrets(), family_id))
+
+
+def notice_weights(settings: Settings, family_id: int) -> None:
+    """Tells the family's meta-learner that final weights wait for it. Nothing is waited for."""
+    ensure_learner(settings, family_id).notice_weights.remote()
 
 
 def end_learner(settings: Settings, family_id: int) -> None:
