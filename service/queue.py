@@ -16,7 +16,7 @@ from service.attempts.fence import Failure
 from service.db import job_queries, queue_queries
 from service.db.models import Job, ProjectUsage
 from service.db.queue_queries import Candidate, Holder
-from service.spec import Resources, WorkerRange
+from service.spec import Resources
 from service.states import JobState
 
 __all__ = [
@@ -55,8 +55,7 @@ class Reason:
 
 def lane_of(project: str, resources: Resources) -> str:
     """The name of the lane of a project's jobs with these resources."""
-    workers = resources.workers
-    least, most = (workers.min, workers.max) if isinstance(workers, WorkerRange) else (workers, workers)
+    least, most = resources.min_workers, resources.max_workers
     return f"{project} {least}-{most}x{resources.cpus_per_worker:g}x{resources.gpus_per_worker:g}"
 
 

@@ -5,7 +5,7 @@ at once cannot both take the last place. A quota that is not set costs nothing.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from service import projects
 from service.db import key_queries, quota_queries
+from service.db.models import Json
 from service.errors import QuotaExceeded
 from service.limits import Limits
 from service.spec import JobSpec, Resources
@@ -125,11 +126,19 @@ def gpu_seconds(session: Session, now: datetime, project: str | None = None) -> 
     """Project → GPUs times seconds that its attempts have reserved in this calendar month (UTC)."""
     month = _month(now)
     used: dict[str, float] = defaultdict(float)
-    for owner, resources, begin, end in quota_queries.reserved_since(session, month, project):
+    for owner, resources, groups, begin, end in quota_queries.reserved_since(session, month, project):
         needs = Resources.model_validate(resources, extra="ignore")
-        seconds = ((end or now) - max(begin, month)).total_seconds()
-        used[owner] += max(0.0, seconds) * needs.min_workers * needs.gpus_per_worker
+        used[owner] += _worker_seconds(needs, groups, begin, end or now, month) * needs.gpus_per_worker
     return dict(used)
+
+
+def _worker_seconds(needs: Resources, groups: Sequence[Json], begin: datetime, end: datetime, since: datetime) -> float:
+    """Workers times seconds of one attempt: what an elastic one gave back is not counted, what it grew by is."""
+    sizes = [int(each["workers"]) for each in groups] or [needs.min_workers]
+    begins = [begin, *(datetime.fromisoformat(each["at"]) for each in groups[1:])]
+    ends = [*begins[1:], end]
+    spans = ((until - max(start, since)).total_seconds() for start, until in zip(begins, ends, strict=True))
+    return sum(size * max(0.0, seconds) for size, seconds in zip(sizes, spans, strict=True))
 
 
 def _behind_the_row(session: Session, project: str, defaults: Limits, now: datetime) -> Limits:

@@ -17,7 +17,7 @@ from service.db import family_queries, warp_queries
 from service.db.models import Dataset, Family, WarpVersion
 from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
 from service.inits import Base
-from service.spec import JobSpec, Task, WorkerRange
+from service.spec import JobSpec, Task
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
@@ -83,7 +83,6 @@ class Resolution:
 
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
-    _check_supported(spec)
     package = codes.package_of(session, project, spec, limits.code_refused)
     info = info_of(session, project, dataset)
     model = sizing.model_of(spec, info, package.sha256 if package else None)
@@ -130,22 +129,12 @@ def _keys(model: dict[str, object], anchor: str | None, max_axis: int) -> dict[s
     return shapes.sizes_by_key(shapes.axis_keys(model, anchor, max_axis))
 
 
-def _check_supported(spec: JobSpec) -> None:
-    """What the description can say and this version cannot do yet."""
-    if isinstance(spec.resources.workers, WorkerRange):
-        raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
-
-
 def _check_rule(session: Session, family: Family, spec: JobSpec) -> None:
     """A family learns by one rule: sums of two rules cannot be added."""
     rule = learning.rule(session, family.id)
     if spec.contributes and rule not in (None, spec.optimizer.learn):
         message = f"Family {family.name} learns by {rule}: use learn: {rule} or none, or another family."
         raise InvalidRequest(message, param="optimizer.learn")
-
-
-def _unsupported(param: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{param}: {message}", param=param, code="unsupported")
 
 
 def info_of(session: Session, project: str, dataset: Dataset) -> DatasetInfo:

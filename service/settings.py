@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
     fair_share_half_life_s: float = Field(default=3600.0, gt=0)
     """What a project used of the cluster so long ago counts half where its turn is decided."""
+    elastic_every_s: float = Field(default=60.0, ge=0)
+    """An elastic job is given more workers, or fewer for others, at most so often: each change restarts them."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
     max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)

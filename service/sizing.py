@@ -97,8 +97,8 @@ def check_training(spec: JobSpec, info: DatasetInfo) -> None:
     elif training.batch_size > rows:
         message = f"{training.batch_size} is more than the {rows} {unit} that the training part has"
         errors.append(FieldError("training.batch_size", "invalid_request", message))
-    if training.batch_size < spec.resources.min_workers:
-        message = f"{training.batch_size} is less than one for each of the {spec.resources.min_workers} workers"
+    if training.batch_size < spec.resources.max_workers:
+        message = f"{training.batch_size} is less than one for each of the {spec.resources.max_workers} workers"
         errors.append(FieldError("training.batch_size", "invalid_request", message))
     steps = steps_of(spec, info)
     if steps > MAX_STEPS:

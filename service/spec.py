@@ -213,8 +213,10 @@ class TrainingSpec(Part):
 
 
 class WorkerRange(Part):
-    min: Positive
-    max: Positive
+    """Elastic: the job starts where there is room for `min`, and has up to `max` while nobody else needs the place."""
+
+    min: Annotated[int, Field(ge=1, le=10_000)]
+    max: Annotated[int, Field(ge=1, le=10_000)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "WorkerRange":
@@ -229,8 +231,17 @@ class Resources(Part):
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0
 
     @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change while the job runs."""
+        return isinstance(self.workers, WorkerRange)
+
+    @property
     def min_workers(self) -> int:
         return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def max_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers.max
 
 
 class Retries(Part):

@@ -10,14 +10,15 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.settings import Settings
 from workers.meta.pulse import Pulse
 from workers.policies import Node, backoff, idle_learners
+from workers.ray_connection import answers
 
 log = logging.getLogger(__name__)
 
@@ -156,12 +157,8 @@ class RayPool:
     def _look(self) -> None:
         import ray
 
-        nodes = tuple(
-            Node(node["NodeID"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()  # type: ignore[no-untyped-call]
-            if node["Alive"]
-        )
-        self._view = View(nodes, connected=True, error=None)
+        nodes = [_node(each) for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
+        self._view = View(tuple(nodes), connected=True, error=None)
         try:
             self._tend_learners(time.monotonic())
         except Exception:  # the cluster is there all the same; jobs wait for their learner, and it is tried again
@@ -195,3 +192,15 @@ class RayPool:
             log.info("ended the idle meta-learner of family %d", family)
             del self._last_active[family]
             self._ensured.pop(family, None)
+
+
+def living_nodes() -> list[Node]:
+    """The nodes whose raylet answers, as seen by this driver: Ray itself notices a dead one only after a while."""
+    import ray
+
+    alive = [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
+    return [_node(each) for each in alive if answers(f"{each['NodeManagerAddress']}:{each['NodeManagerPort']}")]
+
+
+def _node(seen: Mapping[str, Any]) -> Node:
+    return Node(seen["NodeID"], seen["Resources"].get("CPU", 0.0), seen["Resources"].get("GPU", 0.0))

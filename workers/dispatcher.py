@@ -232,6 +232,15 @@ class Dispatcher:
                 self._line.look(session, view, snapshot)
 
         self.database.write(write)
+        if view.connected and any(each.granted is not None for each in holders):
+            self.database.write(lambda session: self._resize(session, view))
+
+    def _resize(self, session: Session, view: View) -> None:
+        """What elastic jobs may have, in turn with admission: nothing that is given here is given there too."""
+        take_turns(session, Lock.ADMISSION)
+        may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
+        for job_id, workers in self._line.resize(session, view, may_start).items():
+            log.info("%s may have %d workers", job_id, workers)
 
     def _want_learners(self) -> None:
         """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""

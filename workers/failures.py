@@ -4,7 +4,8 @@ TrainingError                known causes; carry category, code and a message th
 ├── NotFiniteError           the loss or the gradients left the numbers: training diverged
 ├── BadInputError            the data, weights or P do not fit the job
 ├── CodeDisabledError        the job has code of its own, which is not allowed any more
-└── WorkersLostError         workers died or could not start
+├── WorkersLostError         workers died or could not start
+└── NotPlacedError           there was no place for the workers where one was expected
 
 Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
 again; the rest is the infrastructure's and is.
@@ -57,6 +58,11 @@ class WorkersLostError(TrainingError):
     """Workers died or could not start; what they said themselves, if anything, goes before it."""
 
     code = "worker_failed"
+    category = "infrastructure"
+
+
+class NotPlacedError(TrainingError):
+    code = "not_placed"
     category = "infrastructure"
 
 

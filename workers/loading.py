@@ -66,6 +66,7 @@ def load(memory: Memory, fence: Fence) -> Plan:
         warp_version=resolved.warp_version,
         resume_model=memory.storage.get(model) if model else None,
         resume_state=memory.storage.get(state) if state else None,
+        workers=rows.claim.workers,
         watermark=rows.watermark,
         package=_package(memory, rows),
         confinement=memory.settings.code_confinement,

@@ -35,6 +35,10 @@ class Plan:
     warp_version: int | None = None
     resume_model: bytes | None = None
     resume_state: bytes | None = None
+    workers: int = 1
+    """How many train it together."""
+    group: int = 0
+    """Which of the attempt's groups of workers this is."""
     watermark: int = 0
     """Steps before this one are acknowledged by the meta-learner: they are not observed again."""
     package: bytes | None = None
@@ -49,6 +53,11 @@ class Plan:
     @property
     def contributes(self) -> bool:
         return self.spec.contributes
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change meanwhile."""
+        return self.spec.resources.is_elastic
 
     @property
     def uses_own_data(self) -> bool:

@@ -207,11 +207,11 @@ class Training:
         self.teller.resume_clock()
 
     def stopped(self) -> Outcome:
-        """A pause and a preemption save where they are; what was observed so far is contributed first."""
+        """Who is to go on saves where it is; what was observed so far is contributed first."""
         if self.undo:
             self.undo.back()
         reason: Stop | None = self.group.share(self.reporter.stop())
-        if reason in ("pause", "preempt"):
+        if reason in ("pause", "preempt", "resize"):
             self.checkpoint()
             self.contributor.flush(self.position.step, self.position.warp_version)
         return Outcome(self.position.step, self.teller.seconds, stopped=reason)

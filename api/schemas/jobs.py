@@ -42,6 +42,14 @@ class StepVersion(Answer):
     """`data`: a basis from the job's own data (`warp: data`), which is no version."""
 
 
+class WorkerGroup(Answer):
+    """From `step` on so many workers trained; only an elastic job's attempt has more than one group."""
+
+    step: int
+    workers: int
+    at: Time
+
+
 class Failure(Answer):
     category: Literal["user", "infrastructure", "preemption"]
     code: str
@@ -55,6 +63,7 @@ class Attempt(Answer):
     submission_id: str
     start_step: int | None
     warps: list[StepVersion]
+    groups: list[WorkerGroup]
     outcome: str | None
     failure: Failure | None
     created_at: Time
@@ -68,6 +77,7 @@ class Attempt(Answer):
             submission_id=row.submission_id,
             start_step=row.start_step,
             warps=[StepVersion.model_validate(each) for each in row.warps],
+            groups=[WorkerGroup.model_validate(each) for each in row.groups],
             outcome=row.outcome,
             failure=Failure.model_validate(row.failure) if row.failure else None,
             created_at=row.created_at,

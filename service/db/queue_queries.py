@@ -54,9 +54,20 @@ class Holder:
     project: str
     family_id: int
     progress_step: int
+    eta_s: float | None
     spec: dict[str, Any]
+    attempt: int
+    granted: int | None
+    """How many workers it may have, where their number may change."""
     workers: int | None
+    """How many its present group has; None: it has no group yet."""
+    groups: list[Json]
     claimed_at: datetime
+
+    @property
+    def reserved(self) -> int | None:
+        """The workers that it keeps a place for; None: as many as its description asks for."""
+        return max(self.granted or 0, self.workers or 0) or None
 
 
 def lanes(session: Session) -> list[str]:
@@ -121,10 +132,11 @@ def take(session: Session, candidate: Candidate, lease_until: datetime) -> Job |
 
 def holders(session: Session) -> list[Holder]:
     """Jobs that have an attempt, oldest first: what they reserve is not free."""
-    columns = (Job.id, Job.project, Job.family_id, Job.progress_step, Job.spec, Attempt.workers, Attempt.created_at)
+    ours = (Job.id, Job.project, Job.family_id, Job.progress_step, Job.eta_s, Job.spec)
+    theirs = (Attempt.number, Attempt.granted, Attempt.workers, Attempt.groups, Attempt.created_at)
     same = (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt)
-    rows = session.execute(select(*columns).join(Attempt, same).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))
-    return [Holder(*row) for row in rows]
+    columns = select(*ours, *theirs).join(Attempt, same)
+    return [Holder(*row) for row in session.execute(columns.where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))]
 
 
 def ahead(session: Session, job: Job, most: int) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -123,6 +124,15 @@ def test_gpu_seconds_are_what_attempts_reserve_in_this_month(bench: Bench) -> No
     assert refused.value.retry_after_s == (datetime(2026, 2, 1, tzinfo=UTC) - later(1000)).total_seconds()
     submitting(bench, limits)  # what needs no GPU goes on
     assert admitted(bench, Limits(gpu_seconds=61), later(1000)) is not None
+
+
+def test_an_elastic_job_is_charged_for_what_it_had_when(bench: Bench) -> None:
+    fence = bench.running(resources={**GPU, "workers": {"min": 1, "max": 4}})
+    each = GPU["gpus_per_worker"]
+    for seconds, workers in ((5, 1), (10, 3), (20, 2)):
+        begin = partial(attempts.begin_group, fence=fence, step=seconds, workers=workers, now=later(seconds))
+        bench.write(begin)
+    assert used_gpus(bench, later(40)) == {PROJECT: (10 * 1 + 10 * 3 + 20 * 2) * each}
 
 
 def test_a_job_without_gpus_uses_none(bench: Bench) -> None:

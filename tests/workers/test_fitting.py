@@ -1,6 +1,7 @@
 """Which way a job is trained, what a worker forgets, and whose last word counts."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,27 @@ def test_one_worker_without_a_gpu_trains_here(tmp_path: Path) -> None:
 
 def test_user_code_never_trains_here(tmp_path: Path) -> None:
     """Here are credentials, however few workers it asks for."""
-    assert not trains_here(code_plan())
+    assert not trains_here(code_plan(), Settings())
     with pytest.raises(AssertionError, match="a process of its own"):
         prepare_model(code_plan(), Group())
+
+
+@pytest.mark.parametrize(
+    ("resources", "launcher", "here"),
+    [
+        ({"workers": 1}, "process", True),
+        ({"workers": 1}, "ray-jobs", False),
+        ({"workers": 1, "gpus_per_worker": 1}, "process", False),
+        ({"workers": 2}, "process", False),
+        ({"workers": {"min": 1, "max": 2}}, "process", False),
+    ],
+)
+def test_who_may_need_more_than_this_process_trains_on_the_cluster(
+    resources: dict[str, object], launcher: str, here: bool
+) -> None:
+    given = plan()
+    spec = given.spec.model_validate({**given.spec.model_dump(), "resources": resources})
+    assert trains_here(replace(given, spec=spec), Settings(launcher=launcher)) is here
 
 
 def test_workers_forget_where_the_database_is(monkeypatch: pytest.MonkeyPatch) -> None:

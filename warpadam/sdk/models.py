@@ -36,10 +36,20 @@ class UsedWarp(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerGroup(Model):
+    """From `step` on so many workers trained."""
+
+    step: int
+    workers: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt(Model):
     number: int
     start_step: int | None
     warps: list[UsedWarp] = field(default_factory=list)
+    groups: list[WorkerGroup] = field(default_factory=list)
     outcome: str | None
     failure: Failure | None
     created_at: datetime
