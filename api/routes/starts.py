@@ -36,7 +36,7 @@ def get_start(session: ReadSession, caller: WarpsRead, family: str, version: Num
 @router.get(
     "/{version}/content",
     response_class=Response,
-    responses={**content.ANSWERS, **problems("collected")},
+    responses=content.COLLECTED,
     openapi_extra=content.PARAMETERS,
 )
 def get_start_content(

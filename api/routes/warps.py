@@ -100,7 +100,7 @@ def get_warp(session: ReadSession, caller: WarpsRead, family: str, which: Which)
 @router.get(
     "/{which}/content",
     response_class=Response,
-    responses={**content.ANSWERS, **problems("collected")},
+    responses=content.COLLECTED,
     openapi_extra=content.PARAMETERS,
 )
 def get_warp_content(
