@@ -24,9 +24,10 @@ NO_ALIAS = ("data", "none")
 """Words of `optimizer.warp` that mean something else than an alias."""
 
 
-def list_(session: Session, family: Family) -> list[Alias]:
-    """All of them, by name."""
-    return warp_queries.aliases(session, family.id)
+def list_(session: Session, family: Family, page: PageRequest) -> Page[Alias]:
+    """By name."""
+    statement = warp_queries.aliases(family.id)
+    return paginate(session, statement, Alias.name, page, newest_first=False, filters={"family": family.id})
 
 
 def get(session: Session, family: Family, name: str) -> Alias:

@@ -87,7 +87,7 @@ def is_deleted(family: Family) -> bool:
 def _wanted(session: Session, family: Family, settings: Settings, now: datetime) -> set[int]:
     learned = warp_queries.newest_learned(session, family.id)
     return {
-        *(alias.version for alias in warp_queries.aliases(session, family.id)),
+        *(alias.version for alias in session.scalars(warp_queries.aliases(family.id))),
         *retention_queries.pinned_warps(session, family.id, _lately(settings, now)),
         *(() if learned is None else (learned.version,)),  # what `db check` proves
     }
@@ -121,7 +121,7 @@ def _starts_beyond(
     spent = {row.job_id for row in _spent(rows, offered)}
     paths = start_queries.began_with(session, (row.job_id for row in offered if row.job_id not in spent))
     paths |= retention_queries.pinned_files(session, family.id, _lately(settings, now))
-    aliases = [alias.version for alias in warp_queries.aliases(session, family.id)]
+    aliases = [alias.version for alias in session.scalars(warp_queries.aliases(family.id))]
     found: list[StartVersion] = []
     for anchor in {row.anchor for row in rows}:
         of_anchor = [row for row in rows if row.anchor == anchor]

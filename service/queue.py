@@ -133,7 +133,7 @@ def why_waiting(session: Session, job: Job, seen: cluster.ClusterState, now: dat
         return None
     if job.pending_reason:
         return job.pending_reason
-    if job.not_before is not None and job.not_before > now:
+    if job.not_before is not None and now < job.not_before <= now + queue_queries.LONGEST_WAIT:
         seconds = round((job.not_before - now).total_seconds() + 0.5)
         return Reason("backoff", f"is tried again in {seconds} s, because its last attempt failed").as_json()
     if seen.at is not None and not any(node.alive for node in seen.nodes):

@@ -1,7 +1,7 @@
 """JobSpec: the one description of a job: HTTP body, JSON in the database, input of the worker.
 
-Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error), stored specs leniently
-(`read_stored`: what a newer version wrote and this one does not know is dropped).
+Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error, so is a text for a number), stored
+specs leniently (`read_stored`: what a newer version wrote and this one does not know is dropped).
 """
 
 import json
@@ -13,6 +13,7 @@ SPEC_VERSION = 1
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
+MAX_METADATA = 16
 MAX_STEPS = 100_000_000
 ENTRYPOINT_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
 KEYWORD_PATTERN = r"^[A-Za-z_]\w*$"
@@ -22,12 +23,32 @@ GIVEN_BY_US = frozenset({"input_shape", "outputs"})
 
 Task = Literal["regression", "classification", "language_modeling"]
 Format = Literal["npz", "csv", "parquet", "images", "text", "package"]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Width = Annotated[int, Field(ge=1, le=65_536)]
+
+Int = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Bool = Annotated[bool, Field(strict=True)]
+"""As JSON has them: no "7", no 1 for true. A form, which has only text, is read with `strict=False`."""
+Positive = Annotated[Int, Field(ge=1)]
+NonNegative = Annotated[Int, Field(ge=0)]
+Width = Annotated[Int, Field(ge=1, le=65_536)]
 
 
-class Part(BaseModel):
+def _whole(value: object) -> object:
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class FromJson(BaseModel):
+    """A mapping from JSON, to which 300.0 is the integer 300."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: Any) -> Any:
+        return {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+class Part(FromJson):
     """A frozen part of the description; refuses unknown fields, and NaN or infinity anywhere."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -40,8 +61,8 @@ class DatasetOptions(Part):
     format: Format | None = None
     target: Annotated[str, Field(max_length=500)] | None = None
     """Column of the labels or values; several, separated by commas, for a regression with several targets."""
-    val_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    val_fraction: Number = Field(default=0.1, gt=0, lt=1)
+    split_seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     normalize: Literal["standard"] | None = None
 
 
@@ -72,7 +93,7 @@ class Mlp(Part):
 class Convnet(Part):
     arch: Literal["convnet"]
     channels: Annotated[list[Width], Field(min_length=1, max_length=64)]
-    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+    kernel: Annotated[Int, Field(ge=1, le=15)] = 3
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> "Convnet":
@@ -83,10 +104,10 @@ class Convnet(Part):
 
 class Transformer(Part):
     arch: Literal["transformer"]
-    layers: Annotated[int, Field(ge=1, le=256)]
+    layers: Annotated[Int, Field(ge=1, le=256)]
     width: Width
     heads: Positive
-    context: Annotated[int, Field(ge=2, le=65_536)]
+    context: Annotated[Int, Field(ge=2, le=65_536)]
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Transformer":
@@ -162,13 +183,13 @@ class FromFamily(Part):
 
 class OptimizerSpec(Part):
     name: Literal["warpadam", "adamw"] = "warpadam"
-    lr: float = Field(default=0.001, gt=0)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warp: Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
-    follow: bool = False
-    project_back: bool = True
+    lr: Number = Field(default=0.001, gt=0)
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Number = Field(default=1e-8, gt=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
+    warp: Annotated[Int, Field(ge=1)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
+    follow: Bool = False
+    project_back: Bool = True
     adapt: Literal["none", "hidden", "all"] = "none"
     """Whether P goes on adapting to this job's own gradients: on the axes that no family can share, or on all."""
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
@@ -193,13 +214,13 @@ class OptimizerSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    steps: Annotated[Int, Field(ge=1, le=MAX_STEPS)] | None = None
+    epochs: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
+    batch_size: Annotated[Int, Field(ge=1, le=1_000_000)] = 64
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: NonNegative = 0
-    grad_clip: Annotated[float, Field(gt=0)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    grad_clip: Annotated[Number, Field(gt=0)] | None = None
+    seed: Annotated[Int, Field(ge=0, lt=2**63)] | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_every: NonNegative = 25
     checkpoint_every: NonNegative = 100
@@ -226,9 +247,9 @@ class WorkerRange(Part):
 
 
 class Resources(Part):
-    workers: Annotated[int, Field(ge=1, le=10_000)] | WorkerRange = 1
-    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    workers: Annotated[Int, Field(ge=1, le=10_000)] | WorkerRange = 1
+    cpus_per_worker: Annotated[Number, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[Number, Field(ge=0)] = 0
 
     @property
     def is_elastic(self) -> bool:
@@ -260,13 +281,13 @@ class JobSpec(Part):
     optimizer: OptimizerSpec = OptimizerSpec()
     training: TrainingSpec = TrainingSpec()
     resources: Resources = Resources()
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    priority: Annotated[Int, Field(ge=-1_000_000, le=1_000_000)] = 0
     retries: Retries = Retries()
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
-    queue_timeout_s: Annotated[float, Field(gt=0)] | None = 600
+    timeout_s: Annotated[Number, Field(gt=0)] | None = None
+    queue_timeout_s: Annotated[Number, Field(gt=0)] | None = 600
     metadata: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-        Field(max_length=16),
+        Field(max_length=MAX_METADATA),
     ] = {}
 
     @property

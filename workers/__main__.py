@@ -16,7 +16,8 @@ from workers.dispatcher import Dispatcher
 from workers.housekeeping import keep_house
 from workers.launchers import Launcher, ProcessLauncher
 from workers.matching import matcher
-from workers.meta.actor import end_learner, ensure_learner, notice_weights
+from workers.meta.actor import ask_learner, end_learner, ensure_learner, notice_weights, restart_learner
+from workers.meta.pulse import Pulse
 from workers.ray_jobs import RayJobsLauncher
 
 
@@ -65,7 +66,12 @@ def main() -> int:
     telling = courier.start(settings, database, stop)
     matching = matcher.start(settings, database, stop)
     pool = RayPool(
-        settings, partial(ensure_learner, settings), partial(end_learner, settings), partial(notice_weights, settings)
+        settings,
+        partial(ensure_learner, settings),
+        partial(end_learner, settings),
+        partial(notice_weights, settings),
+        pulse=Pulse(partial(ask_learner, settings)),
+        restart_learner=partial(restart_learner, settings),
     )
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from service.settings import Settings
+from workers.meta.pulse import Pulse
 from workers.policies import Node, backoff, idle_learners
 from workers.ray_connection import answers
 
@@ -60,12 +61,16 @@ class RayPool:
         ensure_learner: Callable[[int], object],
         end_learner: Callable[[int], object],
         tell_learner: Callable[[int], object] = lambda _family: None,
+        *,
+        pulse: Pulse | None = None,
+        restart_learner: Callable[[int], object] = lambda _family: None,
     ) -> None:
         """All take a family's id; `ensure_learner` makes its actor where there is none. None of them waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
         self._end_learner = end_learner
         self._tell_learner = tell_learner
+        self._pulse, self._restart_learner = pulse, restart_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
@@ -143,6 +148,8 @@ class RayPool:
             log.warning("no Ray: %s", error)
         self._view = replace(self._view, connected=False, error=str(error) if error else None)
         self._ensured.clear()
+        if self._pulse is not None:
+            self._pulse.forget()
         self._told.clear()
         with suppress(Exception):  # there may be nobody left to say goodbye to
             ray.shutdown()
@@ -172,6 +179,9 @@ class RayPool:
             if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
                 self._ensured[family] = now
                 self._ensure_learner(family)
+        for family in self._pulse.silent(self._wanted) if self._pulse else ():
+            log.warning("the meta-learner of family %d does not answer: it is restarted", family)
+            self._restart_learner(family)
         self._told = {family: at for family, at in self._told.items() if family in self._weights}
         for family in self._weights:  # again after a while: it may have been restarted meanwhile
             if now - self._told.get(family, -_ENSURE_S) >= _ENSURE_S:

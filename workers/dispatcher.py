@@ -32,7 +32,7 @@ from service.spec import read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Ended, Launch, Launcher, LaunchError
-from workers.leases import LeaseWatch, Obedience
+from workers.leases import Attention, LeaseWatch, Obedience
 from workers.line import Line, need_of
 from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, may_warm
 
@@ -69,14 +69,15 @@ class Dispatcher:
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+    _attention: Attention = field(default_factory=Attention, init=False)
     _waiting: frozenset[int] = field(default=frozenset(), init=False)
     """Families whose jobs' final weights wait."""
     _leases: LeaseWatch = field(init=False)
     _obedience: Obedience = field(init=False)
 
     def __post_init__(self) -> None:
-        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s)
-        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S)
+        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s, self._attention)
+        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S, self._attention)
         self._line = Line(self.settings)
 
     @property
@@ -155,6 +156,7 @@ class Dispatcher:
         with self.database.read() as session:
             idle = job_queries.idle_with_intent(session)
             living = attempts.living(session)
+        self._attention.look()
         if idle:
             self.database.write(lambda session: attempts.obey_intents(session, now))
         for lost in self._leases.lost(living, now):

@@ -5,7 +5,7 @@ A lane holds the queued jobs of one project that need the same; all statements g
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -24,6 +24,9 @@ from sqlalchemy.orm import Session, aliased
 
 from service.db.models import Attempt, Job, Json, ProjectUsage, Transition
 from service.states import JobState
+
+LONGEST_WAIT = timedelta(minutes=1)
+"""Before a job is tried again."""
 
 _QUEUED = Job.state == JobState.QUEUED
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
@@ -108,7 +111,8 @@ def heads(session: Session, now: datetime | None) -> list[Candidate]:
 def _claimable(job: Any, now: datetime | None) -> tuple[ColumnElement[bool], ...]:
     if now is None:
         return (job.state == JobState.QUEUED,)
-    may = or_(job.not_before.is_(None), job.not_before <= now)
+    # One that is further away than anybody is made to wait was written before the clock was set back.
+    may = or_(job.not_before.is_(None), job.not_before <= now, job.not_before > now + LONGEST_WAIT)
     return job.state == JobState.QUEUED, job.intent.is_(None), may
 
 

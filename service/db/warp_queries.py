@@ -41,8 +41,8 @@ def versions(family_id: int) -> Select[WarpVersion]:
     return select(WarpVersion).where(WarpVersion.family_id == family_id)
 
 
-def aliases(session: Session, family_id: int) -> list[Alias]:
-    return list(session.scalars(select(Alias).where(Alias.family_id == family_id).order_by(Alias.name)))
+def aliases(family_id: int) -> Select[Alias]:
+    return select(Alias).where(Alias.family_id == family_id)
 
 
 def alias_changes(family_id: int, name: str) -> Select[AliasChange]:

@@ -100,7 +100,7 @@ def seen_by(client: TestClient, services: Services, operation: Operation, ids: d
     with counted(services) as statements:
         answer = send(client, operation, ids, call, accept="text/event-stream")
     text = answer.text
-    for name in ("job_id", "dataset_id", "key_id", "webhook_id", "match_id", "family"):
+    for name in ("job_id", "dataset_id", "key_id", "webhook_id", "delivery_id", "match_id", "family"):
         text = text.replace(ids[name], name)
     body = {key: value for key, value in httpx.Response(200, text=text).json().items() if key != "request_id"}
     return answer.status_code, sorted(answer.headers), body, statements

@@ -208,7 +208,7 @@ def test_a_version_and_its_aliases_are_one_transaction(
             publish(database, family, epoch, one)
     with database.read() as session:
         assert learning.next_version(session, family.id) == 1
-        assert aliases.list_(session, family) == []
+        assert aliases.list_(session, family, PageRequest()).items == []
 
 
 def test_publishing_again_gives_the_same_version(database: Database, family: Family, epoch: int) -> None:

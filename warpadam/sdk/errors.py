@@ -9,7 +9,7 @@ WarpAdamError
 ├── DatasetInvalid           the service could not make sense of a dataset
 ├── DamagedTransfer          what arrived is not what was sent, by its sha256
 └── ApiError                 the service answered with an error (RFC 9457)
-    ├── BadRequest           400, 413, 415, 416, 422: the request is wrong; `errors` lists each mistake
+    ├── BadRequest           400, 408, 413, 415, 416, 422: the request is wrong; `errors` lists each mistake
     │   ├── InvalidRequest       invalid_request
     │   ├── BadReference         dataset_not_found, family_not_found, warp_not_found, checkpoint_not_found
     │   ├── IdempotencyMismatch  idempotency_mismatch

@@ -176,7 +176,7 @@ class Aliases(Collection[M]):
 
     @each
     async def list(self, family: str) -> AsyncIterator[Alias]:
-        async for alias in pages(self._connection, f"{_family(family)}/aliases", Alias, {"limit": ()}):
+        async for alias in pages(self._connection, f"{_family(family)}/aliases", Alias):
             yield alias
 
     @call

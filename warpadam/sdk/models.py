@@ -331,7 +331,7 @@ class AuditRecord(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Model):
-    """`secret`, which signs what is sent, is there only in the answer that makes it."""
+    """`secret`, which signs what is sent, is there only in the answer that makes or changes it."""
 
     id: str
     url: str
@@ -341,3 +341,19 @@ class Webhook(Model):
     disabled_reason: str | None
     secret: str | None = field(repr=False)
     created_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookDelivery(Model):
+    """One message to a webhook: `state` is pending, delivered or failed."""
+
+    id: str
+    event_id: str
+    event_type: str
+    state: str
+    attempts: int = 0
+    next_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    created_at: datetime | None
+    finished_at: datetime | None

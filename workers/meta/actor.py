@@ -94,6 +94,18 @@ def end_learner(settings: Settings, family_id: int) -> None:
     ray.kill(actor, no_restart=True)
 
 
+def ask_learner(settings: Settings, family_id: int) -> Callable[[], bool]:
+    """Sends it a question; whether the answer, any answer, has come. ValueError where there is none."""
+    actor = cast(LearnerHandle, ray.get_actor(actor_name(family_id), namespace=settings.ray_namespace))
+    reference = actor.ping.remote()
+    return lambda: bool(ray.wait([reference], timeout=0)[0])
+
+
+def restart_learner(settings: Settings, family_id: int) -> None:
+    """Kills the process of one that hangs: Ray starts another. ValueError where there is none."""
+    ray.kill(ray.get_actor(actor_name(family_id), namespace=settings.ray_namespace), no_restart=False)
+
+
 def _answer(call: Callable[[], T]) -> T:
     """A database that is away is waited for: whatever a call does counts once. Unavailable: send it again."""
     try:

@@ -171,6 +171,7 @@ def test_webhooks_show_their_secret_once(served: Served) -> None:
         assert (made.secret or "").startswith("whsec_")
         (found,) = client.webhooks.list()
         assert (found.id, found.events, found.enabled, found.secret) == (made.id, ["end"], True, None)
+        assert client.webhooks.get(made.id) == found
         client.webhooks.delete(made.id)
         assert list(client.webhooks.list()) == []
 
@@ -194,3 +195,20 @@ def test_a_match_is_waited_for(served: Served, client: Client) -> None:
     finish(served.database, ("timeout", "It took too long."))
     with pytest.raises(errors.MatchFailed, match="took too long"):
         other.wait()
+
+
+def test_webhooks_are_changed_and_tried(served: Served) -> None:
+    with Client(served.url) as client:
+        made = client.webhooks.create("https://8.8.8.8/hook", events=["end"])
+        assert client.webhooks.update(made.id, events="all").events == []
+        off = client.webhooks.update(made.id, url="https://8.8.4.4/", events=["job.state"], enabled=False)
+        assert (off.url, off.events, off.enabled) == ("https://8.8.4.4/", ["job.state"], False)
+        with pytest.raises(errors.InvalidState, match="enable it first"):
+            client.webhooks.test(made.id)
+        assert client.webhooks.update(made.id, enabled=True).enabled
+        sent = client.webhooks.test(made.id)
+        assert (sent.event_type, sent.state) == ("test", "pending")
+        assert client.webhooks.delivery(made.id, sent.id) == sent
+        assert list(client.webhooks.deliveries(made.id)) == [sent]
+        renewed = client.webhooks.rotate(made.id)
+        assert renewed.secret not in (None, made.secret)
