@@ -136,6 +136,8 @@ class OptimizerSpec(Part):
     warp: Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
     follow: bool = False
     project_back: bool = True
+    nesterov: bool = False
+    """Whether the momentum looks one step ahead; of `name: warpadam` only."""
     adapt: Literal["none", "hidden", "all"] = "none"
     """Whether P goes on adapting to this job's own gradients: on the axes that no family can share, or on all."""
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
@@ -144,6 +146,12 @@ class OptimizerSpec(Part):
     def _follow_needs_an_alias(self) -> "OptimizerSpec":
         if self.follow and (isinstance(self.warp, int) or self.warp in ("data", "none")):
             raise ValueError("follow moves along an alias: warp must be champion, latest or another alias")
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_is_ours(self) -> "OptimizerSpec":
+        if self.nesterov and self.name != "warpadam":
+            raise ValueError("nesterov is warpadam's: with name warpadam and warp none it is AdamW with that momentum")
         return self
 
     @model_validator(mode="after")

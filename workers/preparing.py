@@ -51,6 +51,7 @@ def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Op
         eps=options.eps,
         weight_decay=options.weight_decay,
         project_back=options.project_back,
+        nesterov=options.nesterov,
         adapt=Adaptation(axes=options.adapt, max_axis=plan.max_axis),
         warp=None if warp is None else Warp.from_bytes(warp),
     )

@@ -14,7 +14,7 @@ from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import Warps, learn
 from benchmarks.convergence.store import code_version
 from benchmarks.convergence.tasks import Family, Task
-from benchmarks.convergence.updates import Adam, NAdam, Shampoo, Soap, Stacked, Update
+from benchmarks.convergence.updates import Adam, NAdam, Nesterov, Shampoo, Soap, Stacked, Update
 from warpadam import adapt
 from workers.tasks.schedules import Schedule
 
@@ -76,6 +76,7 @@ _PAPER = partial(Adam, project_back=False)
 _HIDDEN, _ALL = partial(Adapting, axes="hidden"), partial(Adapting, axes="all")
 _METHODS = (
     Method("adamw", "torch.optim.AdamW", Adam, ADAM),
+    Method("adamw-nesterov", "AdamW with Nesterov's momentum, as WarpAdam(nesterov=True) without a P", Nesterov, ADAM),
     Method("nadam", "torch.optim.NAdam", NAdam, Setting(2e-3)),
     Method("soap", "SOAP of pytorch-optimizer", _packaged(peers.soap), Setting(3e-3, 0.95, beta1=0.95),
            package="pytorch-optimizer"),
@@ -88,6 +89,7 @@ _METHODS = (
     Method("schedule-free", "AdamWScheduleFree of schedulefree", _packaged(peers.schedule_free), Setting(2.5e-3),
            schedule="constant", package="schedulefree"),
     Method("warp", "WarpAdam, P of 20 jobs, fixed", Adam, WARP, _learned()),
+    Method("warp-nesterov", "WarpAdam with Nesterov's momentum, P of 20 jobs, fixed", Nesterov, WARP, _learned()),
     Method("warp-adapt", "WarpAdam, P of 20 jobs, hidden axes adapt", _HIDDEN, WARP, _learned(), adapts=True),
     Method("warp-adapt-all", "WarpAdam, P of 20 jobs, all axes adapt", _ALL, WARP, _learned(), adapts=True),
     Method("adapt-scratch", "WarpAdam, no P, all axes adapt", _ALL, WARP, adapts=True),

@@ -111,7 +111,7 @@ def test_the_best_model_is_saved_where_it_was_seen() -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [{}, {"name": "adamw"}, {"adapt": "hidden"}, {"adapt": "all"}],
+    [{}, {"name": "adamw"}, {"nesterov": True}, {"adapt": "hidden"}, {"adapt": "all"}],
     ids=["warpadam", "adamw", "hidden", "all"],
 )
 @PLANS
