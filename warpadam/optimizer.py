@@ -172,8 +172,8 @@ class WarpAdam(Optimizer):
             return
         state, count = self.state[param], self._axes(param)
         adapting.observe(state, axes, count, _gradient(param), _beta(adaptation, group))
-        if step % adaptation.every == 0:
-            whole = self._blank(param, axes) if adaptation.first == "eigh" and step == adaptation.every else []
+        if adaptation.due(step):
+            whole = self._blank(param, axes) if adaptation.whole(step) else []
             adapting.refresh(state, axes, count, whole, adaptation)
             self._plans.clear()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.convergence import peers, training
-from benchmarks.convergence.adapting import Adapting
+from benchmarks.convergence.adapting import Adapting, AdaptingNesterov
 from benchmarks.convergence.forward import losses, outputs
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.tasks import Examples, Part, Task, TextPart, rows_part
@@ -114,10 +114,13 @@ def warp_adam(
     return make
 
 
-def adapting(axes: Mode, *, warped: bool = True) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
+def adapting(
+    axes: Mode, *, warped: bool = True, nesterov: bool = False
+) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
     def make(model: Model, setting: Setting) -> list[torch.optim.Optimizer]:
         options = {"betas": (setting.beta1, setting.beta2), "weight_decay": setting.weight_decay}
-        return [WarpAdam(model, warp=Warp(rotations()) if warped else None, adapt=axes, **options)]
+        warp = Warp(rotations()) if warped else None
+        return [WarpAdam(model, warp=warp, adapt=axes, nesterov=nesterov, **options)]
 
     return make
 
@@ -130,6 +133,7 @@ CASES = {
     "warp nesterov": (Nesterov, warp_adam(nesterov=True), True),
     "adapt hidden": (partial(Adapting, axes="hidden"), adapting("hidden"), True),
     "adapt all": (partial(Adapting, axes="all"), adapting("all"), True),
+    "adapt nesterov": (partial(AdaptingNesterov, axes="hidden"), adapting("hidden", nesterov=True), True),
     "adapt from nothing": (partial(Adapting, axes="all"), adapting("all", warped=False), False),
     "paper": (lambda stacked: Adam(stacked, project_back=False), warp_adam(False), True),
 }

@@ -3,8 +3,8 @@
 `inpaint`: the 4 × 4 centre of an 8 × 8 patch from the 48 pixels around it. Tasks are tiles of a photograph;
 contributors have one photograph, held-out jobs another. `inpaint-shared`: the same, all from one initialisation.
 `inpaint-colour`: the same with three channels, and the photographs swapped. The flower is mostly flat: it has few tiles
-to judge on, and small ones. Six large tiles of the other all have texture, and so many blocks that AdamW is limited by
-its steps and not by the data.
+to judge on, and small ones. Of six large tiles of the other five have texture (2 is sky), and so many blocks that AdamW
+is limited by its steps more than by the data.
 `digits`, `convnet`: three classes each, shifted by up to one pixel; held-out classes are seen by no contributor.
 `shuffled`: the same with every job's pixels in an order of its own, so that an input axis means nothing from job to job
 and no P can help.
@@ -70,7 +70,7 @@ def inpaint_colour() -> Family:
         batch_size=64,
         contributors=tuple(_colour("flower.jpg", tile, widths[tile % 3], (4, 5)) for tile in range(20)),
         tuning=tuple(_colour("china.jpg", tile, HELD_OUT_WIDTH, (2, 3)) for tile in (0, 3)),
-        held_out=tuple(_colour("china.jpg", tile, HELD_OUT_WIDTH, (2, 3)) for tile in (1, 2, 4, 5)),
+        held_out=tuple(_colour("china.jpg", tile, HELD_OUT_WIDTH, (2, 3)) for tile in (1, 4, 5)),
     )
 
 
