@@ -8,7 +8,7 @@ import secrets
 import time
 from typing import Literal
 
-Prefix = Literal["job", "ds", "ckpt", "key", "evt", "aud", "req", "wh", "dlv"]
+Prefix = Literal["job", "ds", "ckpt", "key", "evt", "aud", "req", "wh", "dlv", "match"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PATTERN = re.compile(r"[a-z]+_[0-9a-hjkmnp-tv-z]{26}")
