@@ -17,7 +17,7 @@ from service.resolve import Limits
 
 router = APIRouter(prefix="/v1/families", tags=["families"])
 
-_REFUSALS = ("dataset_not_ready", "dataset_not_found", "checkpoint_not_found", "quota_exceeded")
+_REFUSALS = ("dataset_not_ready", "dataset_not_found", "family_not_found", "checkpoint_not_found", "quota_exceeded")
 
 
 @router.post(
