@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.require import require_patience
+
 ROOT = Path(__file__).resolve().parents[1]
 
 os.environ["TMPDIR"] = tempfile.tempdir = "/tmp"
@@ -42,6 +44,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "ray_environment" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.xdist_group("ray"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of a test that takes minutes is made."""
+    if item.get_closest_marker("minutes"):
+        require_patience()
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,8 @@
 
 Each function skips the test with its reason, or fails it where WARPADAM_REQUIRE_ALL=1: a machine that promises
 everything may not skip in silence. There is no other way to skip in these tests.
+
+Tests marked `minutes` are the one exception the other way round: only where everything is required they run.
 """
 
 import importlib.util
@@ -18,6 +20,12 @@ def missing(reason: str) -> NoReturn:
     if os.environ.get("WARPADAM_REQUIRE_ALL") == "1":
         pytest.fail(f"{reason} (WARPADAM_REQUIRE_ALL=1 turns this skip into a failure)", pytrace=False)
     pytest.skip(reason)
+
+
+def require_patience() -> None:
+    """For tests that take a minute or more on two cores: `make test` alone is to be over in ten."""
+    if os.environ.get("WARPADAM_REQUIRE_ALL") != "1":
+        pytest.skip("takes minutes: WARPADAM_REQUIRE_ALL=1 make test, which is what CI does, runs it too")
 
 
 def require_program(*names: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.require import require_module, require_program, require_root
+from tests.require import require_module, require_patience, require_program, require_root
 
 
 def test_what_is_there_is_found() -> None:
@@ -25,3 +25,11 @@ def test_what_is_missing_skips_or_fails(
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(outcome, match="needs root"):
         require_root()
+
+
+def test_what_takes_minutes_runs_where_everything_is_required(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WARPADAM_REQUIRE_ALL", "1")
+    require_patience()
+    monkeypatch.delenv("WARPADAM_REQUIRE_ALL")
+    with pytest.raises(pytest.skip.Exception, match="takes minutes"):
+        require_patience()

@@ -23,7 +23,7 @@ from tests.fixtures.ray import free_ports
 from tests.integration.compose import Place, Stack, load
 from tests.workers.plans import regression
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.minutes, pytest.mark.timeout(900)]
 
 PATIENCE_S = 400.0
 ALONE = "--node-ip-address=127.0.0.1 --object-store-memory=80000000"  # several nodes share this machine

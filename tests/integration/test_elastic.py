@@ -27,7 +27,7 @@ from workers.policies import Node
 from workers.regroup import Regroup
 from workers.runner import RECORDED, Runner
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.minutes, pytest.mark.timeout(600)]
 
 STEPS = 1200
 TRAINING = {"steps": STEPS, "batch_size": 16, "eval_every": 0, "checkpoint_every": 50, "sync_every": 50}
