@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.minutes,
     pytest.mark.timeout(600),
-]  # on a machine that does other things too
+]  # Ten minutes: on a machine that does other things too
 
 TRAINING = {"steps": 12, "batch_size": 7, "eval_every": 4, "checkpoint_every": 6, "sync_every": 5}
 LOOK = "import os\nprint('SEEN', dict(os.environ), [open('/proc/self/environ').read()])\n"
