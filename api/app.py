@@ -8,7 +8,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import errors
-from api.deps import Services, refuse_unknown, refuse_unstorable
+from api.deps import Services, read_strictly
 from api.guard import Guard
 from api.prometheus import CountRequests, Telemetry
 from api.routes import (
@@ -63,7 +63,6 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         redoc_url=None,
         lifespan=lifespan,
         responses=problems,
-        dependencies=[Depends(refuse_unstorable), Depends(refuse_unknown)],
         redirect_slashes=False,
     )
     telemetry = Telemetry()
@@ -80,10 +79,10 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         keys,
         audit,
         webhooks,
-        system,
-        web,
     ):
         app.include_router(module.router)
+    for public in (system, web):  # nobody need be known for them
+        app.include_router(public.router, dependencies=[Depends(read_strictly)])
     app.state.query_names = _query_names(app)
     errors.install(app)
     app.add_middleware(Guard)
