@@ -13,12 +13,12 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from service import clock, cluster, gate, queue
-from service.db import job_queries
+from service.db import job_queries, job_search
 from service.db.models import Attempt, Dataset, Job, JobLabel, Transition
 from service.errors import InvalidRequest, InvalidState, NotFound
 from service.gate import change_state
 from service.ids import new_id
-from service.pages import Page, PageRequest, paginate
+from service.pages import Page, PageRequest, page_of_ids
 from service.resolve import Limits, Resolution, Resolved, Warning, resolve
 from service.spec import SPEC_VERSION, JobSpec
 from service.states import JobState
@@ -76,7 +76,9 @@ def submit(session: Session, project: str, spec: JobSpec, dataset: Dataset, limi
     job = _row(project, resolution, dataset, now)
     session.add(job)
     session.flush()
-    session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in spec.metadata.items())
+    session.add_all(
+        JobLabel(job_id=job.id, key=key, project=project, value=value) for key, value in spec.metadata.items()
+    )
     gate.enter(session, job, now)
     return Submission(job, resolution.warnings)
 
@@ -142,8 +144,8 @@ def list_(
     states: Sequence[str] = (),
     families: Sequence[str] = (),
     metadata: Mapping[str, Sequence[str]] | None = None,
-) -> Page[Job]:
-    """Newest first. Each filter takes several values and means any of them; different filters must all hold."""
+) -> Page[str]:
+    """Their ids, newest first. Each filter takes several values and means any of them; different filters must all hold."""
     labels = metadata or {}
     unknown = sorted(set(states) - set(JobState))
     if unknown:
@@ -154,8 +156,8 @@ def list_(
         "family": sorted(families),
         "metadata": {key: sorted(values) for key, values in labels.items()},
     }
-    statement = job_queries.filtered(project, list(states), families, labels)
-    return paginate(session, statement, Job.id, page, newest_first=True, filters=filters)
+    wanted = job_search.Filter(states, families, labels)
+    return page_of_ids(page, filters, lambda before, most: job_search.newest(session, project, wanted, before, most))
 
 
 def look(session: Session, wanted: Collection[Place], now: datetime) -> dict[Place, Look]:

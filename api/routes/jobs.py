@@ -111,7 +111,7 @@ def list_jobs(
 ) -> Response:
     """Newest first."""
     found = jobs.list_(session, caller.project, page, states=state or [], families=family or [], metadata=metadata)
-    places = [(caller.project, row.id) for row in found.items]
+    places = [(caller.project, id_) for id_ in found.items]
     looks = jobs.look(session, set(places), clock.now())
     return answer(job_text.page([looks[place] for place in places if place in looks], found.next_cursor))
 

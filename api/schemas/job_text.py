@@ -5,7 +5,7 @@ What is written here is `api.schemas.jobs.Job`, field by field; a test reads it 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from json.encoder import encode_basestring as _quoted
 from typing import Any
 
@@ -15,6 +15,7 @@ from pydantic_core import to_json
 from api.schemas.common import rfc3339_of
 from api.schemas.jobs import Failure, Job, PendingReason, StepVersion
 from service.jobs import Look
+from service.metrics import Plain
 
 _WARPS = TypeAdapter(list[StepVersion])
 
@@ -40,6 +41,16 @@ def page(looks: Sequence[Look], next_cursor: str | None) -> str:
     has_more = "false" if next_cursor is None else "true"
     shown = ",".join(map(job, looks))
     return f'{{"object":"list","data":[{shown}],"has_more":{has_more},"next_cursor":{_text(next_cursor)}}}'
+
+
+def metrics(found: Mapping[str, Sequence[Plain]]) -> str:
+    """The JSON of series of points (`api.schemas.jobs.Metrics`)."""
+    series = (f"{_quoted(name)}:[{','.join(map(_point, points))}]" for name, points in found.items())
+    return f'{{"object":"metrics","data":{{{",".join(series)}}}}}'
+
+
+def _point(point: Plain) -> str:
+    return f'{{"step":{point.step},"value":{point.value!r},"at":"{rfc3339_of(point.at)}"}}'
 
 
 def model(look: Look) -> Job:

@@ -1,6 +1,6 @@
 """Jobs and what they leave: transitions, attempts, metrics, events, checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, JsonValue
@@ -9,7 +9,6 @@ from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.jobs import Warning
 from service.logs import Line
-from service.metrics import Point
 
 _SPEC: dict[str, JsonValue] = {
     "family": "patches",
@@ -147,14 +146,6 @@ class MetricPoint(Answer):
 class Metrics(Answer):
     object: Literal["metrics"] = "metrics"
     data: dict[str, list[MetricPoint]]
-
-    @classmethod
-    def of(cls, found: Mapping[str, Sequence[Point]]) -> "Metrics":
-        series = {
-            name: [MetricPoint(step=each.step, value=each.value, at=each.at) for each in points]
-            for name, points in found.items()
-        }
-        return cls(data=series)
 
 
 class Event(Answer):

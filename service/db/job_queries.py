@@ -4,7 +4,7 @@ Whoever changes a job reads it through `locked`: PostgreSQL then holds the row u
 has one writer anyway. Locks are taken job first, then what belongs to it.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -15,14 +15,13 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    exists,
     func,
     select,
     type_coerce,
 )
 from sqlalchemy.orm import Session
 
-from service.db.models import Attempt, Family, Job, JobLabel, Transition
+from service.db.models import Attempt, Job, Transition
 from service.db.models.base import UtcDateTime
 from service.states import JobState
 
@@ -37,22 +36,6 @@ def locked(session: Session, job_id: str) -> Job | None:
     """The job as it is now, locked against everybody else until the transaction ends."""
     statement = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
     return session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
-
-
-def filtered(
-    project: str, states: Sequence[str], families: Sequence[str], metadata: Mapping[str, Sequence[str]]
-) -> Select[Job]:
-    """Visible jobs in any of `states`, of any of `families`, that have for each key one of its values."""
-    statement = visible(project)
-    if states:
-        statement = statement.where(Job.state.in_(states))
-    if families:
-        named = select(Family.id).where(Family.project == project, Family.name.in_(families))
-        statement = statement.where(Job.family_id.in_(named))
-    for key, values in metadata.items():
-        label = exists().where(JobLabel.job_id == Job.id, JobLabel.key == key, JobLabel.value.in_(values))
-        statement = statement.where(label)
-    return statement
 
 
 def with_attempt(session: Session) -> Sequence[Job]:
