@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from api.access import Access
 from api.hub import Hubs
 from api.inspector import InspectorThread
+from api.kept import KeptFiles
 from api.together import Together
 from service import clock, jobs
 from service.access import SCOPES, Caller
@@ -41,10 +42,13 @@ class Services:
     access: Access = field(init=False)
     hubs: Hubs = field(init=False, default_factory=Hubs)
     inspector: InspectorThread = field(init=False)
+    kept: KeptFiles = field(init=False)
     looks: Together[jobs.Place, jobs.Look] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))
+        folder, most = self.settings.data_dir / "kept", self.settings.keep_warps_bytes
+        object.__setattr__(self, "kept", KeptFiles(folder, most))
         object.__setattr__(self, "looks", Together(self._look))
         object.__setattr__(self, "inspector", InspectorThread(self.settings, self.database, self.storage))
 

@@ -145,7 +145,7 @@ def list_(
     families: Sequence[str] = (),
     metadata: Mapping[str, Sequence[str]] | None = None,
 ) -> Page[str]:
-    """Their ids, newest first. Each filter takes several values and means any of them; different filters must all hold."""
+    """Ids, newest first. Each filter takes several values and means any of them; different filters must all hold."""
     labels = metadata or {}
     unknown = sorted(set(states) - set(JobState))
     if unknown:

@@ -42,8 +42,8 @@ def read(
 ) -> dict[str, list[Point]]:
     """The points of each name, oldest first, at most `max_points` a name (10 000 where it is more).
 
-    Thinning keeps the first and the last point and is even in steps between them. A name that was asked for and has no points
-    has an empty list; no names means all there are. InvalidRequest for `max_points` below 2.
+    Thinning keeps the first and the last point and is even in steps between them. A name that was asked for and has no
+    points has an empty list; no names means all there are. InvalidRequest for `max_points` below 2.
     """
     found = read_plain(session, job_id, names, max_points)
     return {name: [_point(each) for each in points] for name, points in found.items()}

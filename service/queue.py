@@ -162,7 +162,7 @@ def _by_itself(job: Any, seen: cluster.ClusterState, now: datetime) -> Json | No
 
 
 def _places(session: Session, jobs: Sequence[Any]) -> dict[str, tuple[str, int]]:
-    """(lane, how many go before it) of each job, counted up to MOST_COUNTED; two statements for all of one lane and priority."""
+    """(lane, how many go before it) of each job, up to MOST_COUNTED; two statements for each lane and priority."""
     together: dict[tuple[str, int], list[str]] = defaultdict(list)
     oldest: dict[tuple[str, int], Any] = {}
     for job in sorted(jobs, key=lambda each: each.id):

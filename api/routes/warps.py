@@ -88,7 +88,7 @@ def warp_content(
 ) -> Response:
     """P as safetensors, with a strong ETag; ranges are served."""
     row = _resolve(session, caller.project, family, which)
-    found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
+    found = blob_content(services.database, services.kept, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
 
 

@@ -92,10 +92,9 @@ def _along_jobs(project: str, wanted: Filter, families: Sequence[int]) -> list[_
         return [_Walk(Job.id, entries, entries.where(*all_))]
     walks = []
     for family, state in pairs:
-        # A family is of one project, so there the project need not be asked, which would tempt SQLite to another index.
-        entries = select(Job.id.label("id")).where(
-            Job.project == project if family is None else Job.family_id == family
-        )
+        # A family is of one project: to ask for that too would only tempt SQLite to another index.
+        of_whom = Job.project == project if family is None else Job.family_id == family
+        entries = select(Job.id.label("id")).where(of_whom)
         entries = entries if state is None else entries.where(Job.state == state)
         walks.append(_Walk(Job.id, entries, entries.where(*shown)))
     return walks

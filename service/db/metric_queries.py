@@ -43,8 +43,8 @@ _COLUMNS = (_TABLE["name"], _TABLE["step"], _TABLE["value"], type_coerce(_TABLE[
 def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: int) -> list[Plain]:
     """At most `most` >= 2 points of each name, in order of name and step.
 
-    The steps of a name with more are laid out in `most` intervals of equal length, the last of which holds the last step
-    alone; the first point of each interval is kept, so the first and the last point always are.
+    The steps of a name with more are laid out in `most` intervals of equal length, the last of which holds the last
+    step alone; the first point of each interval is kept, so the first and the last point always are.
     """
     known = _names(session, job_id) if names is None else sorted(set(names))
     rows: list[Row[Any]] = []
@@ -71,7 +71,9 @@ def _all(session: Session, mine: Conditions) -> Sequence[Row[Any]]:
 def _some(session: Session, mine: Conditions, most: int) -> Sequence[Row[Any]]:
     """The first point of each interval of steps."""
     step = _TABLE["step"]
-    first, last = session.execute(select(func.min(step), func.max(step)).where(*mine)).one()
+    # Two seeks: SQLite would read all steps for both of them in one.
+    ends = (select(each(step)).where(*mine).scalar_subquery() for each in (func.min, func.max))
+    first, last = session.execute(select(*ends)).one()
     walk = select(func.min(step).label("step")).where(*mine).cte("kept", recursive=True)
     # The interval after the one that a kept step lies in, and the smallest step that lies there.
     interval = (walk.c.step - first) * (most - 1) // (last - first) + 1
