@@ -1,9 +1,9 @@
-"""`python -m benchmarks.api.bare PORT FILE`: a FastAPI app that does nothing but send the bytes of a file, as JSON.
+"""`python -m benchmarks.api.bare`: a FastAPI app that does nothing but send the bytes of a file, as JSON.
 
 It runs on uvicorn with the settings of `python -m api`: what remains between the two is what our service does.
 """
 
-import sys
+import os
 from pathlib import Path
 
 import uvicorn
@@ -24,11 +24,10 @@ def create_app(body: bytes) -> FastAPI:
 
 
 def main() -> None:
-    port, file = int(sys.argv[1]), Path(sys.argv[2])
     uvicorn.run(
-        create_app(file.read_bytes()),
+        create_app(Path(os.environ["WARPADAM_BARE_FILE"]).read_bytes()),
         host="127.0.0.1",
-        port=port,
+        port=int(os.environ["WARPADAM_PORT"]),
         timeout_graceful_shutdown=SHUTDOWN_S,
         access_log=False,
         server_header=False,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, insert, select, text
 
-from service.db.models import Dataset, Family, Job
+from service.db.models import Dataset, Family, Job, LogChunk
 from service.db.session import Database
 from service.ids import base32
 from service.states import JobState
@@ -28,7 +28,7 @@ EVERY_MS = 600_000
 """Between the births of two jobs."""
 END = datetime(2026, 11, 1, tzinfo=UTC)
 _CHUNK = 2000
-_STATES = (("failed", 0.05), ("cancelled", 0.02), ("queued", 0.02), ("paused", 0.001), ("running", 0.0005))
+_STATES = (("failed", 0.05), ("cancelled", 0.02), ("queued", 0.02), ("paused", 0.001), ("running", 0.005))
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,8 @@ def fill(database: Database, template: str, plan: Plan) -> dict[str, Any]:
         for statement in statements(plan, template, connection.dialect.name):
             with transaction(connection):
                 connection.exec_driver_sql(statement.replace("%", "%%") if _is_postgres(connection) else statement)
+        with transaction(connection):
+            _logs(connection, long_ids(plan)[:3])
         tidy(connection)
     return {**counted(database), "seconds": round(time.perf_counter() - began, 1)}
 
@@ -163,7 +165,7 @@ def _jobs(
                 "started_at": began,
                 "finished_at": born + timedelta(seconds=60) if ended else None,
                 "progress_step": 0 if state == "queued" else values["progress_of"],
-                "event_seq": 1 if state == "queued" else LONG_EVENTS if is_long(number, plan) else len(_EVENTS),
+                "event_seq": LONG_EVENTS if is_long(number, plan) else events_of(state),
                 "attempt": 0 if state == "queued" else 1,
                 "token": 0 if state == "queued" else 1,
                 "result": {"steps": 10, "seconds": 1.5, "final": {"val_loss": 0.5}} if state == "succeeded" else None,
@@ -174,6 +176,22 @@ def _jobs(
             rows = []
     if rows:
         connection.execute(insert(Job), rows)
+
+
+def events_of(state: str) -> int:
+    """How many a job has had: only one that has ended has its last ones."""
+    if state == "queued":
+        return 1
+    return len(_EVENTS) if JobState(state).is_terminal else len(_EVENTS) - 2
+
+
+def _logs(connection: Connection, ids: list[str]) -> None:
+    line = b"step 1200 train_loss 0.4321 lr 0.00091 step_seconds 0.0123 " + b"." * 20 + b"\n"
+    chunk = line * (2**16 // len(line))
+    for id_ in ids:
+        places = [(number * len(chunk), (number + 1) * len(chunk)) for number in range(LOG_CHUNKS)]
+        rows = [{"job_id": id_, "attempt": 1, "start": start, "end": end, "data": chunk} for start, end in places]
+        connection.execute(insert(LogChunk), rows)
 
 
 def is_long(number: int, plan: Plan) -> bool:
@@ -216,10 +234,11 @@ def statements(plan: Plan, template: str, dialect: str) -> list[str]:
         "started_at, finished_at) SELECT id, 1, 1, id || '-1', 'process', 0, '[{\"step\": 0, \"version\": null}]', "
         "CASE WHEN state IN ('succeeded', 'failed', 'cancelled') THEN state END, created_at + 500, started_at, "
         f"finished_at FROM jobs j WHERE {others} AND attempt = 1 ORDER BY id",
-        _told("e.type", f"CROSS JOIN ({events}) e", f"{others} AND NOT {is_long_} AND (j.attempt = 1 OR e.seq = 1)"),
+        _told("e.type", f"CROSS JOIN ({events}) e", f"{others} AND NOT {is_long_} AND e.seq <= j.event_seq"),
         _steps(LONG_EVENTS, "seq", 1) + _told("'progress'", "CROSS JOIN e", is_long_),
         *(
-            f"INSERT INTO job_labels (job_id, key, value) SELECT id, '{key}', {value} FROM jobs j WHERE {others} ORDER BY id"
+            f"INSERT INTO job_labels (job_id, key, project, value) SELECT id, '{key}', project, {value} "
+            f"FROM jobs j WHERE {others} ORDER BY id"
             for key, value in _LABELS
         ),
         _points(f"{others} AND NOT {is_long_} AND j.attempt = 1", plan.short_steps, dialect),

@@ -160,7 +160,7 @@ def load(
 
 
 def download(address: Address, sent: bytes, buffer: memoryview) -> tuple[int, float]:
-    """(bytes of the body, seconds) of one download that is thrown away as it comes. Raises NotHttp unless it is a 200."""
+    """(bytes of the body, seconds) of a download, thrown away as it comes. Raises NotHttp unless it is a 200."""
     with socket.create_connection(address, timeout=120) as connection:
         began = time.perf_counter()
         connection.sendall(sent)
