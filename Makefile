@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos bench-convergence bench-step lock clean runtime dev bench
+.PHONY: help demo serve test lint test-unit chaos bench-convergence bench-step bench-api lock clean runtime dev bench
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ chaos: dev ## kill every part of a real service, 60 rounds on each database; see
 
 bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
 	$(BIN)/python -m benchmarks.step
+
+bench-api: dev ## set up, then measure the API under load, on both databases, in minutes; BENCH=--quick takes two
+	$(BIN)/python -m benchmarks.api $(BENCH)
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }

@@ -84,9 +84,8 @@ def _first_job(place: house.House) -> tuple[dict[str, Any], str]:
     if answer.status != 201:
         raise RuntimeError(f"the first job was answered {answer.status}: {answer.body[:500]!r}")
     job = json.loads(answer.body)
-    return {**spec, "dataset": {"id": job["spec"]["dataset"]["id"]}} if "id" in job["spec"]["dataset"] else spec, job[
-        "id"
-    ]
+    known = job["spec"]["dataset"].get("id")
+    return {**spec, "dataset": {"id": known}} if known else spec, job["id"]
 
 
 def _effort(options: argparse.Namespace) -> Effort:

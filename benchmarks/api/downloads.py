@@ -117,7 +117,8 @@ def _upload(place: House, size: int) -> list[Measured]:
     if answer.status != 201:
         raise RuntimeError(f"the upload was answered {answer.status}: {answer.body[:500]!r}")
     what = f"memory added while {size / 2**20:.0f} MB of dataset were uploaded"
-    return [at_most(what, memory.added, "MB", GROWTH_MB, note=f"{size / seconds / 1e6:.0f} MB/s, hashed and durable")]
+    note = f"{size / seconds / 1e6:.0f} MB/s, hashed and durable"
+    return [at_most(what, memory.added, "MB", GROWTH_MB, note)]
 
 
 def send_form(
@@ -148,7 +149,7 @@ def send_form(
 
 @dataclass
 class Memory:
-    """Of a process: what it held before, and the most since. Pages of mapped files are the system's, and not counted."""
+    """Of a process, before and at most since; pages of mapped files are the system's, and not counted."""
 
     before: float
     peak: float = 0.0

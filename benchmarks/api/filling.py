@@ -250,7 +250,8 @@ def _told(kind: str, joined: str, which: str) -> str:
     return (
         "INSERT INTO events (id, job_id, seq, type, level, message, data, created_at) SELECT 'evt_' || substr(j.id, 5, "
         "22) || substr('0000', 1, 4 - length(cast(e.seq AS TEXT))) || cast(e.seq AS TEXT), j.id, e.seq, "
-        f"{kind}, 'info', 'as it went', '{{\"step\": 1}}', j.created_at + e.seq * 1000 FROM jobs j {joined} WHERE {which}"
+        f"{kind}, 'info', 'as it went', '{{\"step\": 1}}', j.created_at + e.seq * 1000 "
+        f"FROM jobs j {joined} WHERE {which}"
     )
 
 

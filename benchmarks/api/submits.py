@@ -1,6 +1,8 @@
 """Submissions: real, validated POSTs, alone and in a burst, while 200 clients listen to events."""
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +51,8 @@ def measure(place: House, spec: dict[str, Any], burst: int) -> list[Measured]:
         sent = _Teller(place, ids)
         outcome = wire.load(place.api.address, sent.between(submitter.make, burst), connections=CONNECTIONS, most=burst)
         told = crowd.wait_for(sent.times, EVENT_S * 5)
+    if not outcome.statuses.keys() & {201, 429}:
+        raise RuntimeError(f"submissions were answered {dict(outcome.statuses)}: {outcome.body[:500]!r}")
     refused = sum(count for status, count in outcome.statuses.items() if status not in (201, 429))
     latencies = [each for listener in told for each in listener]
     missing = sum(sent.expected(n) - len(listener) for n, listener in enumerate(told))
@@ -81,10 +85,8 @@ class _Teller:
     def expected(self, listener: int) -> int:
         return self._count[self._ids[listener % len(self._ids)]]
 
-    def between(self, make: Any, burst: int) -> Any:
-        """`make`, which on its way tells an event each twentieth of the burst."""
-        import time
-
+    def between(self, make: Callable[[int], bytes], burst: int) -> Callable[[int], bytes]:
+        """`make`, which tells 40 events on the way."""
         every = max(1, burst // 40)
 
         def making(number: int) -> bytes:
@@ -95,7 +97,6 @@ class _Teller:
                 )
                 self.times[event] = time.perf_counter()
                 self._count[job] += 1
-            made: bytes = make(number)
-            return made
+            return make(number)
 
         return making
