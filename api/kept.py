@@ -47,7 +47,8 @@ class KeptFiles:
         try:
             for piece in pieces:
                 if file is not None and not _written(file, piece):
-                    file = _dropped(file)
+                    _drop(file)
+                    file = None
                 digest.update(piece)
                 yield piece
             if file is not None and digest.hexdigest() == sha256:
@@ -57,7 +58,7 @@ class KeptFiles:
                     Path(file.name).replace(self.folder / sha256)
         finally:
             if file is not None:
-                _dropped(file)
+                _drop(file)
 
     def _open_aside(self) -> BinaryIO | None:
         try:
@@ -90,7 +91,7 @@ def _written(file: BinaryIO, piece: bytes) -> bool:
     return True
 
 
-def _dropped(file: BinaryIO) -> None:
+def _drop(file: BinaryIO) -> None:
     """Closes and removes; one that got its name already is not there any more."""
     with contextlib.suppress(OSError):
         file.close()

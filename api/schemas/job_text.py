@@ -10,6 +10,7 @@ from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from pydantic import TypeAdapter
+from pydantic_core import to_json
 
 from api.schemas.common import rfc3339_of
 from api.schemas.jobs import Failure, Job, PendingReason, StepVersion
@@ -22,9 +23,7 @@ _WARPS = TypeAdapter(list[StepVersion])
 def job(look: Look) -> str:
     """The JSON of one job."""
     row = look.job
-    pending = (
-        PendingReason.model_validate(look.pending_reason).model_dumpstored_json() if look.pending_reason else "null"
-    )
+    pending = PendingReason.model_validate(look.pending_reason).model_dump_json() if look.pending_reason else "null"
     return (
         f'{{"id":"{row.id}","object":"job","spec":{stored_json(row.spec)},"spec_version":{row.spec_version},'
         f'"state":"{row.state}","warp_version":{_number(row.warp_version)},'
@@ -56,7 +55,7 @@ def _point(point: Plain) -> str:
 
 def model(look: Look) -> Job:
     """The same as a model, where something is done with it."""
-    return Job.model_validatestored_json(job(look))
+    return Job.model_validate_json(job(look))
 
 
 def _transition(row: Any) -> str:
@@ -67,7 +66,7 @@ def _transition(row: Any) -> str:
 
 
 def _attempt(row: Any) -> str:
-    warps = _WARPS.dumpstored_json(_WARPS.validatestored_json(row.warps)).decode()
+    warps = _WARPS.dump_json(_WARPS.validate_json(row.warps)).decode()
     return (
         f'{{"number":{row.number},"submission_id":{_text(row.submission_id)},"start_step":{_number(row.start_step)},'
         f'"warps":{warps},"outcome":{_text(row.outcome)},"failure":{_failure(row.failure)},'
@@ -79,7 +78,7 @@ def _attempt(row: Any) -> str:
 def _failure(stored: str | None) -> str:
     if stored is None or stored == "null":
         return "null"
-    return Failure.model_validatestored_json(stored).model_dumpstored_json()
+    return Failure.model_validate_json(stored).model_dump_json()
 
 
 def stored_json(stored: str | None) -> str:
@@ -87,7 +86,7 @@ def stored_json(stored: str | None) -> str:
     if stored is None:
         return "null"
     if "NaN" in stored or "Infinity" in stored:
-        return tostored_json(json.loads(stored), inf_nan_mode="null").decode()
+        return to_json(json.loads(stored), inf_nan_mode="null").decode()
     return stored
 
 
@@ -96,7 +95,7 @@ def _text(value: str | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "null" if value is None else tostored_json(value, inf_nan_mode="null").decode()
+    return "null" if value is None else to_json(value, inf_nan_mode="null").decode()
 
 
 def _time(milliseconds: int | None) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    BindParameter,
     Row,
     Select,
     Text,
@@ -68,7 +69,7 @@ def _selected(table: Any, *names: str) -> Any:
 
 
 # Made once, because making a statement costs more than running it; of tables, because objects cost more than rows.
-_IDS = bindparam("ids", expanding=True)
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
 _PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure")
 _TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "outcome", "failure")
@@ -77,7 +78,9 @@ _SHOWN = (
     .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))
     .where(Job.id.in_(_IDS), Job.project.in_(bindparam("projects", expanding=True)), Job.deleted_at.is_(None))
 )
-_IN_LINE = select(Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before).where(Job.id.in_(_IDS))
+_IN_LINE: Select[*tuple[Any, ...]] = select(
+    Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before
+).where(Job.id.in_(_IDS))
 _ATTEMPTS = _selected(Attempt, *_TRIES, "created_at", "started_at", "finished_at")
 _ATTEMPTS = _ATTEMPTS.where(Attempt.job_id.in_(_IDS)).order_by(Attempt.number)
 _TRANSITIONS = _selected(Transition, "job_id", "source", "target", "reason", "message", "at")

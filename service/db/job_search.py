@@ -85,7 +85,9 @@ def _along_label(project: str, wanted: Filter, families: Sequence[int], key: str
 def _along_jobs(project: str, wanted: Filter, families: Sequence[int]) -> list[_Walk]:
     shown = (Job.deleted_at.is_(None), *(_has_label(name, values) for name, values in wanted.metadata.items()))
     states = list(dict.fromkeys(wanted.states))
-    pairs = [(family, state) for family in families or [None] for state in states or [None]]
+    some_families: Sequence[int | None] = families or [None]
+    some_states: Sequence[str | None] = states or [None]
+    pairs = [(family, state) for family in some_families for state in some_states]
     if len(pairs) > MOST_WALKS:
         entries = select(Job.id.label("id")).where(Job.project == project)
         all_ = (_any(Job.state, states), _any(Job.family_id, families), *shown)

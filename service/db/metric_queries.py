@@ -52,7 +52,7 @@ def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: in
         mine = (_TABLE["job_id"] == job_id, _TABLE["name"] == name)
         are_more = session.scalar(select(_TABLE["step"]).where(*mine).order_by(_TABLE["step"]).offset(most).limit(1))
         rows += _all(session, mine) if are_more is None else _some(session, mine, most)
-    return [Plain(*row) for row in rows]
+    return [Plain(row.name, row.step, row.value, row.at) for row in rows]
 
 
 def _names(session: Session, job_id: str) -> list[str]:
