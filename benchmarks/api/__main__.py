@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +64,13 @@ def measure(kind: str, effort: Effort) -> tuple[dict[str, Sequence[Measured]], s
         _say(f"{kind}: filling the database")
         held = filling.fill(place.database, template, effort.plan)
         found: dict[str, Sequence[Measured]] = {}
-        for name, work in (
+        works: tuple[tuple[str, Callable[[], Sequence[Measured]]], ...] = (
             ("Reads of a job", lambda: reads.measure(place, effort.turns, effort.seconds)),
             ("A large database", lambda: queries.measure(place, effort.plan, effort.times)),
             ("Submissions and listeners", lambda: submits.measure(place, spec, effort.burst)),
             ("Files", lambda: downloads.measure(place, effort.turns, quick=effort.quick)),
-        ):
+        )
+        for name, work in works:
             _say(f"{kind}: {name}")
             found[name] = work()
     counts = ", ".join(f"{count} {name}" for name, count in held.items() if name != "seconds")

@@ -96,7 +96,7 @@ def hurry(connection: Connection) -> None:
     """This connection need not survive a crash of the machine, and its foreign keys are right by their making."""
     if connection.dialect.name == "sqlite":
         for pragma in ("synchronous=OFF", "foreign_keys=OFF", "cache_size=-400000", "temp_store=MEMORY"):
-            connection.connection.execute(f"PRAGMA {pragma}").close()  # type: ignore[attr-defined]
+            connection.connection.execute(f"PRAGMA {pragma}").close()
     else:
         with transaction(connection):
             for setting in ("synchronous_commit = off", "session_replication_role = replica", "work_mem = '256MB'"):

