@@ -44,7 +44,12 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     Raises RefusesToStart where the settings would open a service without keys to others.
     """
     services = Services(settings, database or Database(settings.database), storage or Storage(settings.storage))
-    bind.check(settings, services.database)
+    try:
+        bind.check(settings, services.database)
+    except bind.RefusesToStart:
+        if database is None:
+            services.database.dispose()
+        raise
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

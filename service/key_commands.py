@@ -10,7 +10,8 @@ import json
 import re
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,11 +88,12 @@ def _create(settings: Settings, options: argparse.Namespace) -> int:
     now = clock.now()
     caller = Caller(options.project, COMMAND, frozenset(SCOPES), _here())
     expires_at = now + options.expires_in if options.expires_in else None
-    made = _open(settings).write(
-        lambda session: keys.create(
-            session, caller, name=options.name, scopes=options.scope, expires_at=expires_at, now=now
+    with _open(settings) as database:
+        made = database.write(
+            lambda session: keys.create(
+                session, caller, name=options.name, scopes=options.scope, expires_at=expires_at, now=now
+            )
         )
-    )
     if options.json:
         _say(json.dumps({**_shown(made.key), "secret": made.secret}))
         return 0
@@ -101,7 +103,7 @@ def _create(settings: Settings, options: argparse.Namespace) -> int:
 
 
 def _list(settings: Settings, options: argparse.Namespace) -> int:
-    with _open(settings).read() as session:
+    with _open(settings) as database, database.read() as session:
         found = [row for row in keys.all_(session) if options.project in (None, row.project)]
     _say_rows(options, [_shown(row) for row in found])
     return 0
@@ -113,14 +115,15 @@ def _revoke(settings: Settings, options: argparse.Namespace) -> int:
         keys.revoke(session, Caller(row.project, COMMAND, address=_here()), row.id, clock.now())
         return row
 
-    row = _open(settings).write(work)
+    with _open(settings) as database:
+        row = database.write(work)
     _say(json.dumps({"id": row.id, "revoked": True}) if options.json else f"{row.id} opens nothing any more")
     return 0
 
 
 def _projects(settings: Settings, options: argparse.Namespace) -> int:
     defaults = Limits.of(settings)
-    with _open(settings).read() as session:
+    with _open(settings) as database, database.read() as session:
         found = [(row.name, defaults.with_own(row.limits)) for row in key_queries.projects(session)]
     _say_rows(options, [{"name": name, **limits.model_dump()} for name, limits in found])
     return 0
@@ -134,22 +137,27 @@ def _set_quota(settings: Settings, options: argparse.Namespace) -> int:
     changes = {name: value for name, value in given.items() if value != "default"}
     reset = {name for name, value in given.items() if value == "default"}
     caller = Caller(options.project, COMMAND, address=_here())
-    row = _open(settings).write(
-        lambda session: projects.set_limits(session, caller, changes, reset=reset, now=clock.now())
-    )
+    with _open(settings) as database:
+        row = database.write(
+            lambda session: projects.set_limits(session, caller, changes, reset=reset, now=clock.now())
+        )
     _say_rows(options, [{"name": row.name, **Limits.of(settings).with_own(row.limits).model_dump()}])
     return 0
 
 
-def _open(settings: Settings) -> Database:
+@contextmanager
+def _open(settings: Settings) -> Iterator[Database]:
     """The database; a new one of SQLite is made, so that a key can be there before the service first starts."""
     path = make_url(settings.database).database
     if settings.database.startswith("sqlite") and path and not Path(path).exists():
         upgrade(settings.database)
     database = Database(settings.database)
-    if not inspect(database.engine).has_table(ApiKey.__tablename__):
-        raise ServiceError("the database has no table of keys: bring it to this version with warpadam db upgrade")
-    return database
+    try:
+        if not inspect(database.engine).has_table(ApiKey.__tablename__):
+            raise ServiceError("the database has no table of keys: bring it to this version with warpadam db upgrade")
+        yield database
+    finally:
+        database.dispose()
 
 
 def _shown(row: ApiKey) -> dict[str, Any]:

@@ -57,6 +57,8 @@ def submit(
         job = client.jobs.create(spec)
         if not follow:
             print_json(job.raw) if as_json else typer.echo(job.id)
+            if job.pending_reason:
+                typer.echo(plain(f"it waits: {job.pending_reason.message}"), err=True)
             return
         _watch(job, as_json)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from service import clock, cluster
 from service.__main__ import parser as service_parser
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
@@ -227,6 +228,17 @@ def test_a_job_that_ended_is_watched_and_its_log_printed(warpadam: Type, served:
     assert "running: from step 0" in events
     assert "step 5 of 10 [2J" in events
     assert events.splitlines()[-1].split()[1] == "end"
+
+
+def test_a_job_that_is_too_large_for_now_says_so_when_it_is_submitted(
+    warpadam: Type, served: Served, tmp_path: Path
+) -> None:
+    nodes = {"nodes": [{"id": "n", "name": "n", "cpus": 2.0, "gpus": 0.0, "alive": True}]}
+    served.database.write(lambda session: cluster.write_snapshot(session, "d", nodes, clock.now()))
+    (tmp_path / "job.yaml").write_text(SPEC + "resources: {gpus_per_worker: 4}\n")
+    said = warpadam("submit", "job.yaml")
+    assert said.out.startswith("job_")
+    assert "it waits: needs 4 GPUs a worker, the largest node has 0" in said.err
 
 
 def test_datasets_are_added_and_listed(warpadam: Type, tmp_path: Path) -> None:
