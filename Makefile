@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos bench-convergence bench-step bench-api lock clean runtime dev bench
+.PHONY: help demo serve test lint test-unit chaos soak fuzz openapi bench-convergence bench-step bench-api lock clean runtime dev bench
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,15 @@ bench-convergence: bench ## set up, then WarpAdam against its peers: hours, resu
 
 chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
 	$(BIN)/python -m tests.chaos $(CHAOS)
+
+fuzz: dev ## send thousands of requests that schemathesis makes up, on each database, with keys and without (FUZZ="--seed 7 --cases 200")
+	$(BIN)/python -W ignore -m tests.fuzz $(FUZZ)
+
+openapi: dev ## write docs/openapi.json anew after a change of the API
+	$(BIN)/python -m api.openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
+
+soak: dev ## 200 small jobs and a burst of 1000 submits through one service; see chaos/soak/chaos.md
+	$(BIN)/python -m tests.chaos --rounds 0 --database sqlite --soak 200 --burst 1000 --output chaos/soak $(CHAOS)
 
 bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
 	$(BIN)/python -m benchmarks.step

@@ -5,6 +5,7 @@ import sys
 
 import uvicorn
 
+from api import slow
 from api.app import create_app
 from service.bind import RefusesToStart, always_wants_keys
 from service.settings import Settings
@@ -29,6 +30,7 @@ def main() -> int:
         host=settings.host,
         port=settings.port,
         timeout_graceful_shutdown=SHUTDOWN_S,
+        http=slow.Protocol,
         access_log=False,
         server_header=False,
         proxy_headers=bool(settings.trusted_proxies),

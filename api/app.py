@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import anyio.to_thread
 from fastapi import Depends, FastAPI
 
-from api import errors
+from api import errors, openapi
 from api.deps import Services, read_strictly
 from api.guard import Guard
 from api.prometheus import CountRequests, Telemetry
@@ -19,6 +18,7 @@ from api.routes import (
     jobs,
     keys,
     logs,
+    matches,
     records,
     starts,
     system,
@@ -26,16 +26,10 @@ from api.routes import (
     web,
     webhooks,
 )
-from api.schemas.common import Problem
 from service import bind
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
-
-DESCRIPTION = (
-    "Train with a learned gradient map. Errors are `application/problem+json`; lists are pages; "
-    "every POST takes an `Idempotency-Key`."
-)
 
 
 def create_app(settings: Settings, database: Database | None = None, storage: Storage | None = None) -> FastAPI:
@@ -59,15 +53,13 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         if database is None:
             services.database.dispose()
 
-    problems: dict[int | str, dict[str, Any]] = {"4XX": {"model": Problem}, "5XX": {"model": Problem}}
     app = FastAPI(
         title="WarpAdam",
         version="1",
-        description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
-        responses=problems,
+        generate_unique_id_function=lambda route: route.name,
         redirect_slashes=False,
     )
     telemetry = Telemetry()
@@ -81,6 +73,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         families,
         warps,
         starts,
+        matches,  # after the routes of families: one may be called match or matches
         keys,
         audit,
         webhooks,
@@ -88,17 +81,33 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         app.include_router(module.router)
     for public in (system, web):  # nobody need be known for them
         app.include_router(public.router, dependencies=[Depends(read_strictly)])
+    _describe(app)
     app.state.query_names = _query_names(app)
+    app.state.media_types = _media_types(app)
     errors.install(app)
     app.add_middleware(Guard)
     app.add_middleware(CountRequests, telemetry=telemetry)
     return app
 
 
+def _describe(app: FastAPI) -> None:
+    """Has the app tell its OpenAPI document, which is made once."""
+    made = openapi.document(app)
+    app.openapi = lambda: made  # type: ignore[method-assign]
+
+
 def _query_names(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
     """(path, method) → names of the query parameters, as the OpenAPI description has them."""
     return {
         (path, method): frozenset(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
-        for path, operations in app.openapi()["paths"].items()
-        for method, operation in operations.items()
+        for path, method, operation in openapi.operations(app.openapi())
+    }
+
+
+def _media_types(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
+    """(path, method) → media types of the bodies that it takes."""
+    return {
+        (path, method): frozenset(operation["requestBody"]["content"])
+        for path, method, operation in openapi.operations(app.openapi())
+        if "requestBody" in operation
     }

@@ -24,10 +24,10 @@ def read_json(request: Request, model: type[M]) -> M:
     return validate(model, body)
 
 
-def validate(model: type[M], body: Mapping[str, Any]) -> M:
-    """Raises InvalidRequest with dotted paths."""
+def validate(model: type[M], body: Mapping[str, Any], *, strict: bool | None = None) -> M:
+    """Raises InvalidRequest with dotted paths. `strict=False` for the fields of a form: there numbers are text."""
     try:
-        return model.model_validate(body)
+        return model.model_validate(body, strict=strict)
     except ValidationError as error:
         found = [{**item, "loc": ("body", *item["loc"])} for item in error.errors(include_url=False)]
         raise InvalidRequest.of(field_errors(found, body)) from error

@@ -13,9 +13,31 @@ from fastapi.responses import Response, StreamingResponse
 
 from api import digests
 from api.errors import HttpError
+from api.problems import Json, header_parameter, headers, problems
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 CHUNK = 1 << 20
+MEDIA_TYPE = "application/vnd.safetensors"
+
+_FILE: Json = {MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+_WHICH = ("ETag", "Repr-Digest")
+IF_NONE_MATCH = header_parameter("If-None-Match", "ETags that the client has: 304 where one is still right.")
+ANSWERS: dict[int | str, Json] = {
+    200: {"description": "The file.", "content": _FILE, "headers": headers(*_WHICH)},
+    206: {"description": "The bytes that Range names.", "content": _FILE, "headers": headers(*_WHICH, "Content-Range")},
+    304: {"description": "The client has it.", "headers": headers(*_WHICH)},
+    **problems("range_not_satisfiable"),
+}
+COLLECTED: dict[int | str, Json] = {**ANSWERS, **problems("collected")}
+"""Of a file that retention may remove."""
+PARAMETERS: Json = {
+    "parameters": [
+        IF_NONE_MATCH,
+        header_parameter("Range", "One interval: `bytes=0-99`, `bytes=100-`, `bytes=-100`. Others: the whole file."),
+        header_parameter("If-Range", "The ETag of what a part is there of; the whole file where it is another one."),
+    ]
+}
+"""`responses` and `openapi_extra` of routes that answer with `respond`."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +50,7 @@ class Content:
     read: Callable[[int, int], Iterator[bytes]]
     path: Path | None = None
     """Where the same bytes are a file on this machine's disk."""
-    media_type: str = "application/vnd.safetensors"
+    media_type: str = MEDIA_TYPE
 
     @property
     def etag(self) -> str:

@@ -14,8 +14,10 @@ from urllib.parse import unquote
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
+from starlette.datastructures import Headers
 
 from api.access import Access
+from api.errors import HttpError
 from api.hub import Hubs
 from api.inspector import InspectorThread
 from api.kept import KeptFiles
@@ -29,6 +31,7 @@ from service.settings import Settings
 from service.storage import Storage
 
 _SUSPECT = re.compile(rb"\\u(0000|[dD][89a-fA-F])")
+JSON = "application/json"
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -102,6 +105,8 @@ DatasetsRead = Annotated[Caller, Security(_authorized, scopes=["datasets:read"])
 DatasetsWrite = Annotated[Caller, Security(_authorized, scopes=["datasets:write"])]
 WarpsRead = Annotated[Caller, Security(_authorized, scopes=["warps:read"])]
 WarpsWrite = Annotated[Caller, Security(_authorized, scopes=["warps:write"])]
+Matching = Annotated[Caller, Security(_authorized, scopes=["jobs:write", "warps:read"])]
+"""It uses the cluster, and tells of families."""
 Admin = Annotated[Caller, Security(_authorized, scopes=["admin"])]
 
 
@@ -115,10 +120,11 @@ async def _session(services: ServicesDep) -> AsyncIterator[Session]:
 ReadSession = Annotated[Session, Depends(_session, scope="function")]
 
 
+_LIMIT = f"At most this many; larger than {MAX_LIMIT} means {MAX_LIMIT}."
+
+
 async def _page(
-    limit: Annotated[int, Query(description=f"At most this many; larger than {MAX_LIMIT} means {MAX_LIMIT}.")] = (
-        DEFAULT_LIMIT
-    ),
+    limit: Annotated[int, Query(description=_LIMIT, json_schema_extra={"minimum": 1})] = DEFAULT_LIMIT,
     after: Annotated[str | None, Query(description="The `next_cursor` of the page before.")] = None,
 ) -> PageRequest:
     return PageRequest(min(limit, MAX_LIMIT), after)
@@ -129,8 +135,31 @@ PageDep = Annotated[PageRequest, Depends(_page)]
 
 async def read_strictly(request: Request) -> None:
     """What holds for every request; who asks for a caller has asked for it, because each dependency costs."""
+    await refuse_media_type(request)
     await refuse_unstorable(request)
     await refuse_unknown(request)
+
+
+def media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def refuse_media_type(request: Request) -> None:
+    """Raises HttpError 415 for a body of a type that the route does not take; of one that takes none, JSON is ignored.
+
+    A form that a foreign page sends is no JSON, and a page needs our leave, which nobody gets, to send anything else.
+    """
+    headers = request.headers
+    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+    if not has_body or request.method not in ("POST", "PUT", "PATCH"):
+        return
+    taken: frozenset[str] = request.app.state.media_types.get(_operation(request)) or frozenset({JSON})
+    if media_type(headers) in taken:
+        return
+    said = ["JSON with Content-Type: application/json"] if JSON in taken else []
+    files = sorted(taken - {JSON})
+    said += [f"a file as {' or '.join(files)}"] if files else []
+    raise HttpError(415, f"Send {', or '.join(said)}.")
 
 
 async def refuse_unknown(request: Request) -> None:
@@ -146,7 +175,7 @@ async def refuse_unknown(request: Request) -> None:
 async def refuse_unstorable(request: Request) -> None:
     """InvalidRequest for text with U+0000 (PostgreSQL cannot hold it) or half a surrogate pair (UTF-8 cannot)."""
     texts: list[str] = [request.scope["path"], unquote(request.scope["query_string"].decode("latin-1"))]
-    is_json = request.headers.get("content-type", "").startswith("application/json")
+    is_json = media_type(request.headers) == JSON
     if is_json and _SUSPECT.search(await request.body()):
         with suppress(ValueError, RecursionError):  # what is no JSON is told of where it is read
             texts += _strings(await request.json())
@@ -174,8 +203,13 @@ def _query_names(request: Request) -> frozenset[str] | None:
     None for what is not described: the web page.
     """
     known: dict[tuple[str, str], frozenset[str]] = request.app.state.query_names
+    return known.get(_operation(request))
+
+
+def _operation(request: Request) -> tuple[str, str]:
+    """Path and method of the request's route, as the OpenAPI document has them."""
     method = "get" if request.method == "HEAD" else request.method.lower()
-    return known.get((request.scope["route"].path_format, method))
+    return request.scope["route"].path_format, method
 
 
 def _filter_name(name: str) -> str:

@@ -16,7 +16,9 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import exc as sql
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
+from api.problems import title
 from api.validation import field_errors
 from service import errors
 
@@ -24,6 +26,7 @@ STATUS: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.BadReference: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.Collected: HTTPStatus.GONE,
     errors.Conflict: HTTPStatus.CONFLICT,
     errors.InvalidState: HTTPStatus.CONFLICT,
     errors.InUse: HTTPStatus.CONFLICT,
@@ -41,6 +44,7 @@ STATUS: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 UNAVAILABLE_S, IN_FLIGHT_S = 2, 1
 """Retry-After of 503, and of a POST whose first sending still runs."""
 
@@ -49,6 +53,7 @@ _FRAMEWORK: dict[int, tuple[str, str]] = {
     400: ("malformed_json", "The body is not valid JSON."),
     404: ("not_found", "There is nothing at this path; /docs lists the ones there are."),
     405: ("method_not_allowed", "This path does not take this method; the Allow header names those it takes."),
+    408: ("too_slow", "The body comes too slowly: send it again."),
     413: ("too_large", "The body is larger than the server accepts."),
     415: ("unsupported_media_type", "Send JSON with Content-Type: application/json."),
     416: ("range_not_satisfiable", "The range lies outside the file; Content-Range tells its size."),
@@ -73,11 +78,10 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """One problem+json answer to the request of this ASGI `scope`."""
-    phrase = HTTPStatus(status)
     request_id = scope.get("state", {}).get("request_id")
     body: dict[str, Any] = {
         "type": f"urn:warpadam:problem:{code}",
-        "title": phrase.phrase,
+        "title": title(status),
         "status": status,
         "detail": detail,
         "instance": scope.get("path", ""),
@@ -88,7 +92,7 @@ def problem(
     if fields:
         body["errors"] = [{"param": f.param, "code": f.code, "message": f.message} for f in fields]
     extra = dict(headers or {})
-    if phrase is HTTPStatus.SERVICE_UNAVAILABLE:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
         extra.setdefault("Retry-After", str(UNAVAILABLE_S))
     if request_id:
         extra["X-Request-Id"] = request_id
@@ -145,7 +149,18 @@ def _framework(request: Request, error: Exception) -> Response:
     code, detail = _FRAMEWORK.get(error.status_code, ("http_error", str(error.detail)))
     if isinstance(error, HttpError):
         detail = error.detail
-    return problem(request.scope, error.status_code, code, detail, headers=error.headers)
+    headers = {"Allow": _allowed(request)} if error.status_code == 405 else error.headers
+    return problem(request.scope, error.status_code, code, detail, headers=headers)
+
+
+def _allowed(request: Request) -> str:
+    """The methods that this path takes, of all its routes; the framework names those of the first."""
+
+    def takes(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return ", ".join(method for method in METHODS if takes(method))
 
 
 def _environment(request: Request, error: Exception) -> Response:

@@ -2,8 +2,8 @@
 
 Where no key is needed the service speaks to this machine only, and a web page open in the same browser must not reach
 it: the Host must be a loopback name (no DNS rebinding), an Origin must be the service's own. With keys a page has none
-to send. Always: JSON bodies must say so (no simple cross-site forms), no CORS header is ever sent, and bodies are
-limited while they arrive, not after.
+to send. Always: no CORS header is ever sent, and bodies are limited while they arrive, not after. (That bodies say what
+they are, so that no simple cross-site form is one, is checked with the route, api/deps.py: it knows what it takes.)
 """
 
 import re
@@ -15,15 +15,18 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Admitted
-from api.deps import Services
-from api.errors import HttpError, answer, problem, translate
+from api.deps import Services, media_type
+from api.errors import HttpError, answer, translate
+from api.slow import paced
 from service import ids
-from service.errors import Forbidden, ServiceError, TooLarge
+from service.errors import Forbidden, ServiceError, TooLarge, Unavailable
 from service.limits import WINDOW_S, Rate
 from service.settings import Settings
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 UPLOADS = re.compile(r"/v1/(datasets|checkpoints|families/[^/]+/warps)")
+MOST_UPLOADS = 24
+"""At once, of one process: of the 40 threads that it has for all."""
 UPLOAD_TYPES = frozenset({"multipart/form-data", "application/octet-stream", "application/vnd.safetensors"})
 Header = tuple[bytes, bytes]
 _REQUEST_ID_HEADER = b"x-request-id"
@@ -36,6 +39,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
+        self._uploads = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -57,18 +61,31 @@ class Guard:
             rate += [admitted.rate] if admitted.rate else []
             state["caller"] = admitted.caller
             limit = _check_body(services.settings, scope, headers)
-        except HttpError as error:
-            response = problem(scope, error.status_code, "unsupported_media_type", error.detail)
-            await response(scope, receive, send_marked)
         except Exception as error:  # middleware stands outside of the app's handlers: the same map is asked here
             known = error if isinstance(error, ServiceError) else translate(error)
             if known is None:
                 raise
             await answer(scope, known)(scope, receive, send_marked)
         else:
-            await self.app(scope, _limited(receive, limit), send_marked)
+            body = _limited(paced(receive), limit)
+            if _is_upload(scope, headers):
+                await self._take_in(scope, body, send_marked)
+            else:
+                await self.app(scope, body, send_marked)
             if admitted.used:
                 await anyio.to_thread.run_sync(services.access.note_use, admitted.used)
+
+    async def _take_in(self, scope: Scope, body: Receive, send: Send) -> None:
+        """An upload keeps a thread as long as its client likes, so there is always one left for the others."""
+        if self._uploads >= MOST_UPLOADS:
+            busy = Unavailable(f"The server takes in {MOST_UPLOADS} uploads at present: try again in a moment.")
+            await answer(scope, busy)(scope, body, send)
+            return
+        self._uploads += 1
+        try:
+            await self.app(scope, body, send)
+        finally:
+            self._uploads -= 1
 
 
 async def _admit(access: Access, scope: Scope, headers: Headers, request_id: str) -> Admitted:
@@ -95,20 +112,17 @@ def _request_id(headers: Headers) -> str:
 
 
 def _check_body(settings: Settings, scope: Scope, headers: Headers) -> int:
-    """The most bytes that this request's body may have. Raises HttpError 415 and TooLarge."""
-    is_upload = False
-    if _has_body(headers):
-        kind = headers.get("content-type", "").split(";")[0].strip().lower()
-        takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
-        is_upload = takes_files and kind in UPLOAD_TYPES
-        if not is_upload and kind != "application/json":
-            files = " or a file as multipart/form-data or application/octet-stream" if takes_files else ""
-            raise HttpError(415, f"Send JSON with Content-Type: application/json{files}.")
-    limit = settings.max_upload_bytes if is_upload else settings.max_body_bytes
+    """The most bytes that this request's body may have. Raises TooLarge."""
+    limit = settings.max_upload_bytes if _is_upload(scope, headers) else settings.max_body_bytes
     length = headers.get("content-length", "0")
     if length.isdigit() and int(length) > limit:
         raise TooLarge(f"The body has {length} bytes; the server accepts {limit}.")
     return limit
+
+
+def _is_upload(scope: Scope, headers: Headers) -> bool:
+    takes_files = scope["method"] == "POST" and UPLOADS.fullmatch(scope["path"]) is not None
+    return takes_files and media_type(headers) in UPLOAD_TYPES
 
 
 def check_host(headers: Headers) -> None:
@@ -125,10 +139,6 @@ def _hostname(host: str) -> str | None:
     if not re.fullmatch(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9.-]+)(:\d{1,5})?", host):
         return None
     return urlsplit(f"//{host}").hostname
-
-
-def _has_body(headers: Headers) -> bool:
-    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
 def _limited(receive: Receive, limit: int) -> Receive:

@@ -16,12 +16,27 @@ from fastapi import Depends, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from api.hub import Hubs, Source, Welcome
+from api.problems import Json
 
 HEARTBEAT_S = 15
 STUCK_S = 60.0
 """A client that takes nothing for so long is gone."""
 GRACE_S = 1
 """Seconds that a stream gets to end properly when the server shuts down."""
+
+
+ANSWERS: dict[int | str, Json] = {
+    200: {
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "example": ": connected\nid: evt_01kq3v5n8w6y2d4f7h9k1m3p5r\nevent: job.state\ndata: {…}\n\n",
+            }
+        }
+    },
+    204: {"description": "Of a stream: the client has seen its end."},
+}
+"""`responses` of a route that streams where that is asked for."""
 
 
 def wants_stream(request: Request) -> bool:

@@ -24,9 +24,10 @@ NO_ALIAS = ("data", "none")
 """Words of `optimizer.warp` that mean something else than an alias."""
 
 
-def list_(session: Session, family: Family) -> list[Alias]:
-    """All of them, by name."""
-    return warp_queries.aliases(session, family.id)
+def list_(session: Session, family: Family, page: PageRequest) -> Page[Alias]:
+    """By name."""
+    statement = warp_queries.aliases(family.id)
+    return paginate(session, statement, Alias.name, page, newest_first=False, filters={"family": family.id})
 
 
 def get(session: Session, family: Family, name: str) -> Alias:
@@ -60,10 +61,11 @@ def set_(
             f"{name!r} can be no alias: 1 to 64 characters of a-z, 0-9 and -, the first a letter; not data or none"
         )
     family_queries.locked(session, family.id)
-    if session.get(WarpVersion, (family.id, version)) is None:
-        raise InvalidRequest(
-            f"Family {family.name} has no version {version}: list its warps.", param="version", code="warp_not_found"
-        )
+    row = session.get(WarpVersion, (family.id, version))
+    if row is None or not warp_queries.counted_on(session, row):
+        why = "has no version" if row is None else "has no file any more of version"
+        message = f"Family {family.name} {why} {version}: list its warps."
+        raise InvalidRequest(message, param="version", code="warp_not_found")
     _check_expected(session, family, name, expected)
     move(session, family.id, name, version, reason=reason, now=now)
     return get(session, family, name)

@@ -1,7 +1,7 @@
 """Files kept in the database under their sha256, in pieces of at most 1 MiB.
 
 A blob is immutable, and putting it again changes nothing. A row that names a blob is written after all of its pieces,
-so whoever follows such a row finds the blob whole.
+so whoever follows such a row finds the blob whole; but for a version that retention has collected, whose pieces go.
 """
 
 import hashlib
@@ -75,6 +75,7 @@ def _count(total: int) -> int:
 
 def _put_piece(session: Session, sha256: str, data: bytes, number: int) -> None:
     insert_new(session, Blob, sha256=sha256, size=len(data))
+    blob_queries.locked(session, sha256, shared=True)  # retention may just be removing what an older version had
     if not blob_queries.has_piece(session, sha256, number):
         piece = data[number * PIECE_BYTES : (number + 1) * PIECE_BYTES]
         insert_new(session, BlobPiece, sha256=sha256, number=number, data=piece)

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from service import data, outbound
-from service.data import builtin, outside
+from service.data import builtin, formats, outside, packages
 from service.data.source import BuiltinSource, FileSource, Progress, Source, watched
 from service.db.models import Dataset, Job
 from service.db.session import Database
@@ -27,6 +27,10 @@ from service.settings import Settings
 from service.spec import DatasetOptions, DatasetRef, Task
 from service.states import TERMINAL
 from service.storage import Storage, Stored
+
+_ENDED = [str(state) for state in TERMINAL]
+PACKAGE = "package"
+"""The format of a package of user code, which is registered like data and never trained on."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Examined:
     """As given, with the format that was recognised."""
     sha256: str
     size: int
-    info: data.DatasetInfo | None = None
+    info: data.DatasetInfo | packages.PackageInfo | None = None
     error: str | None = None
 
 
@@ -71,18 +75,24 @@ def examine(
     """
     with ExitStack() as stack:
         try:
-            source, sha256 = stack.enter_context(_opened(storage, settings, origin))
+            source, sha256 = stack.enter_context(opened(storage, settings, origin))
             if progress is not None and isinstance(source, FileSource):
                 source = watched(source, progress)
         except data.DataError as error:
             raise InvalidRequest(str(error), param="builtin") from error
         try:
-            info = data.inspect(source, options, _limits(settings))
+            info = _inspect(source, options, settings)
         except data.DataError as error:
             size = 0 if isinstance(source, BuiltinSource) else source.size
             return Examined(origin, options, sha256, size, error=str(error))
     understood = options.model_copy(update={"format": info.format})
     return Examined(origin, understood, sha256, info.size_bytes, info=info)
+
+
+def _inspect(source: Source, options: DatasetOptions, settings: Settings) -> data.DatasetInfo | packages.PackageInfo:
+    if isinstance(source, FileSource) and (options.format or formats.sniff(source)) == PACKAGE:
+        return packages.inspect(source)
+    return data.inspect(source, options, _limits(settings))
 
 
 def add(session: Session, project: str, examined: Examined, now: datetime) -> Dataset:
@@ -219,16 +229,23 @@ def delete(session: Session, project: str, id_: str, now: datetime) -> None:
     """Hides it. Raises NotFound, and InUse while a job that has not ended needs it."""
     row = get(session, project, id_)
     session.refresh(row, with_for_update=True)
-    users = session.scalars(
-        select(Job.id).where(Job.dataset_id == id_, Job.state.not_in([str(state) for state in TERMINAL])).limit(3)
-    ).all()
+    needed = or_(Job.dataset_id == id_, Job.resolved["package"]["dataset_id"].as_string() == id_)
+    users = session.scalars(select(Job.id).where(Job.state.not_in(_ENDED), needed).limit(3)).all()
     if users:
         raise InUse(f"Dataset {id_} is in use by {', '.join(users)}: cancel these or wait until they have ended.")
     row.deleted_at = now
 
 
+def is_package(row: Dataset) -> bool:
+    """Whether it is code; then its info, where it is ready, is a PackageInfo."""
+    return row.options.get("format") == PACKAGE
+
+
 def info(row: Dataset) -> data.DatasetInfo:
-    """What was understood of a ready dataset."""
+    """What was understood of ready data. Raises InvalidRequest for a package of code."""
+    if is_package(row):
+        message = f"{row.id} is a package of code, which goes into model.package: name data to train on."
+        raise InvalidRequest(message, param="dataset")
     return data.DatasetInfo.model_validate(row.info)
 
 
@@ -237,7 +254,7 @@ def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) 
     options = DatasetOptions.model_validate(row.options, extra="ignore")
     with ExitStack() as stack:
         try:
-            source, sha256 = stack.enter_context(_opened(storage, settings, origin_of(row)))
+            source, sha256 = stack.enter_context(opened(storage, settings, origin_of(row)))
         except ServiceError as error:
             raise data.DataError(f"The data of {row.id} cannot be read any more. {error.detail}") from error
         if sha256 != row.sha256:
@@ -302,7 +319,7 @@ def origin_of(row: Dataset) -> Origin:
 
 
 @contextmanager
-def _opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
+def opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
     """The source and its sha256, for as long as the context lasts."""
     if isinstance(origin, Uploaded):
         stored = origin.stored

@@ -14,6 +14,7 @@ import random
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -34,6 +35,8 @@ PATIENCE = timedelta(days=3)
 KEPT = timedelta(days=7)
 """So long one can look at deliveries that have ended."""
 GONE = 410
+TEST = "test"
+"""The type of a message that tells of nothing: it is sent where a user asks for it, whatever `events` says."""
 SECRET_PREFIX = "whsec_"
 _MAX_ERROR = 200
 
@@ -46,7 +49,8 @@ class Parcel:
     webhook_id: str
     attempt: int
     url: str
-    secret: str
+    secrets: tuple[str, ...]
+    """Those that sign: the newest, and for a while the one before."""
     message_id: str
     body: str
 
@@ -88,9 +92,37 @@ def enqueue(session: Session, event: Event) -> None:
     session.flush()
 
 
+def enqueue_test(session: Session, webhook: Webhook, now: datetime) -> Delivery:
+    """A message of the type `test`, as an event would look; it is the webhook's only."""
+    message_id = new_id("evt")
+    told: dict[str, Any] = {
+        "id": message_id,
+        "object": "event",
+        "type": TEST,
+        "level": "info",
+        "message": "A test: nothing happened.",
+        "data": {},
+        "created_at": _rfc3339(now),
+        "job_id": None,
+    }
+    delivery = Delivery(
+        id=new_id("dlv"),
+        webhook_id=webhook.id,
+        event_id=message_id,
+        event_type=TEST,
+        body=json.dumps(told, separators=(",", ":")),
+        state="pending",
+        attempts=0,
+        due_at=now,
+        created_at=now,
+    )
+    session.add(delivery)
+    session.flush()
+    return delivery
+
+
 def body_of(event: Event) -> str:
     """The event as the API shows it, and which job's it is."""
-    at = event.created_at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     told = {
         "id": event.id,
         "object": "event",
@@ -98,10 +130,14 @@ def body_of(event: Event) -> str:
         "level": event.level,
         "message": event.message,
         "data": event.data,
-        "created_at": at,
+        "created_at": _rfc3339(event.created_at),
         "job_id": event.job_id,
     }
     return json.dumps(told, separators=(",", ":"))
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def signature(secret: str, message_id: str, timestamp: int, body: str) -> str:
@@ -113,12 +149,13 @@ def signature(secret: str, message_id: str, timestamp: int, body: str) -> str:
 
 def headers(parcel: Parcel, now: datetime) -> dict[str, str]:
     timestamp = int(now.timestamp())
+    signatures = [signature(each, parcel.message_id, timestamp, parcel.body) for each in parcel.secrets]
     return {
         "Content-Type": "application/json",
         "User-Agent": "warpadam-webhooks/1",
         "webhook-id": parcel.message_id,
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": signature(parcel.secret, parcel.message_id, timestamp, parcel.body),
+        "webhook-signature": " ".join(signatures),
     }
 
 
@@ -132,11 +169,14 @@ def claim(
     """Takes deliveries that are due, for `LEASE`: at most `most`, `per_webhook` of each webhook, and none of `busy`."""
     found = webhook_queries.due(session, now, most, per_webhook=per_webhook, busy=busy)
     mine = [each for each in found if webhook_queries.claim(session, each, now + LEASE)]
-    return [_parcel(each, session.get_one(Webhook, each.webhook_id)) for each in mine]
+    return [_parcel(each, session.get_one(Webhook, each.webhook_id), now) for each in mine]
 
 
-def _parcel(row: Delivery, webhook: Webhook) -> Parcel:
-    return Parcel(row.id, webhook.id, row.attempts + 1, webhook.url, webhook.secret, row.event_id, row.body)
+def _parcel(row: Delivery, webhook: Webhook, now: datetime) -> Parcel:
+    signing: tuple[str, ...] = (webhook.secret,)
+    if webhook.old_secret and webhook.old_secret_until and now < webhook.old_secret_until:
+        signing += (webhook.old_secret,)
+    return Parcel(row.id, webhook.id, row.attempts + 1, webhook.url, signing, row.event_id, row.body)
 
 
 def settle(session: Session, parcel: Parcel, outcome: Outcome, now: datetime, draw: float | None = None) -> None:

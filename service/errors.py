@@ -4,6 +4,7 @@ ServiceError
 ├── InvalidRequest            the request's content is wrong; carries one FieldError per mistake
 │   └── BadReference          it names something that is not there (dataset, family, warp, checkpoint)
 ├── NotFound                  the path names something that is not there, or not yours
+├── Collected                 its row is there, its file is not: retention removed it
 ├── Conflict                  what is there does not allow it
 │   ├── InvalidState          the job's state does not allow it
 │   ├── InUse                 something else still needs it
@@ -81,6 +82,10 @@ class BadReference(InvalidRequest):
 
 class NotFound(ServiceError):
     code = "not_found"
+
+
+class Collected(ServiceError):
+    code = "collected"
 
 
 class Conflict(ServiceError):

@@ -9,7 +9,7 @@ import secrets
 import time
 from typing import Literal
 
-Prefix = Literal["job", "ds", "ckpt", "key", "evt", "aud", "req", "wh", "dlv"]
+Prefix = Literal["job", "ds", "ckpt", "key", "evt", "aud", "req", "wh", "dlv", "match"]
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]

@@ -1,7 +1,7 @@
 """Where a job's weights begin: drawn from its seed, a checkpoint's, or the start of its family."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
@@ -43,17 +43,22 @@ class Init:
 def choose(session: Session, project: str, spec: JobSpec, family: Family, model: Model) -> Init:
     """Raises BadReference (`checkpoint_not_found`) and InvalidRequest where a checkpoint is of another model."""
     init = spec.init
-    if init == "random":
-        return Init()
-    if isinstance(init, FromCheckpoint):
-        found = checkpoints.resolve_reference(session, project, init.checkpoint, param="init.checkpoint")
-        _check_same_model(found, model, init.checkpoint)
-        return Init(shapes.anchor(model, found.sha256), found.sha256, base=_file_of(found))
+    if init == "random" or isinstance(init, FromCheckpoint):
+        return of_no_family(session, project, init, model)
     seed = shapes.init_seed(str(family.id), model)
     pair = _warp_of_pair(session, family, spec)
     if isinstance(init, FromFamily):
         return _from_base(session, project, family, model, init.family, seed, pair)
     return _from_seed(session, family, model, seed, pair)
+
+
+def of_no_family(session: Session, project: str, init: Literal["random"] | FromCheckpoint, model: Model) -> Init:
+    """Weights that no family hands out. Raises as `choose`."""
+    if init == "random":
+        return Init()
+    found = checkpoints.resolve_reference(session, project, init.checkpoint, param="init.checkpoint")
+    _check_same_model(found, model, init.checkpoint)
+    return Init(shapes.anchor(model, found.sha256), found.sha256, base=_file_of(found))
 
 
 def _from_base(
@@ -109,7 +114,7 @@ def _current(session: Session, family: Family, anchor: str, pair: int | None) ->
     """The start in use beside a version of P; without one, the newest where the family promotes what is newest."""
     if not family.starts or (pair is None and family.promotion != "latest"):
         return None
-    return start_queries.newest(session, family.id, anchor, up_to_warp=pair)
+    return start_queries.newest(session, family.id, anchor, up_to_warp=pair, has_file=True)
 
 
 def _file_of(row: Checkpoint | StartVersion) -> Base:
@@ -119,6 +124,8 @@ def _file_of(row: Checkpoint | StartVersion) -> Base:
 
 def _other_tensors(theirs: dict[str, Any], ours: Model) -> tuple[str, ...] | None:
     """The tensors that another number of outputs changes; None where the models differ in anything else."""
+    if theirs == ours or shapes.is_code(ours):  # whatever code makes of another number of outputs
+        return () if theirs == ours else None
     if {**theirs, "output": None} != {**ours, "output": None}:
         return None
     known = {parameter.name: parameter.shape for parameter in shapes.parameters(theirs)}

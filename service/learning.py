@@ -12,9 +12,12 @@ from sqlalchemy.orm import Session
 
 from service import aliases, events, warps
 from service.db import family_queries, job_queries, ledger_queries, warp_queries
-from service.db.models import Contribution, Family, Job, JobSum, Json, WarpVersion
+from service.db.models import Attempt, Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
 from service.storage import Stored
+
+GROUP_SEQUENCES = 2**20
+"""The contributions of an attempt's n-th group of workers are numbered from n times this on."""
 
 
 class StaleEpochError(Exception):
@@ -161,8 +164,8 @@ def watermark(session: Session, job_id: str) -> int:
 def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token: int, now: datetime) -> Accepted:
     """Enters a contribution into the ledger; an equal one that is there already is acknowledged again.
 
-    Within an attempt each contribution starts where the last one ended. An attempt's first one may start later: the
-    steps between the watermark and the checkpoint that it resumed from ended with the attempt before it.
+    Within a group of workers each contribution starts where the last one ended. A group's first one may start later:
+    the steps between the watermark and the checkpoint that it resumed from ended with the group before it.
     RefusedError: `unknown_job`, `stale_token`, `wrong_rule`, `overlap`, `gap`.
     """
     family = owned(session, family_id, epoch)
@@ -173,6 +176,7 @@ def accept(session: Session, family_id: int, epoch: int, entry: Entry, *, token:
     same = ledger_queries.at(session, entry.job_id, entry.start)
     if same is not None and (same.end, same.sha256) == (entry.end, entry.sha256):
         return Accepted(watermark(session, entry.job_id), new=False)
+    _check_group(session.get(Attempt, (entry.job_id, entry.attempt), populate_existing=True), entry)
     _check_interval(ledger_queries.last(session, entry.job_id), entry)
     session.add(Contribution(family_id=family_id, created_at=now, **vars(entry)))
     family.accepted += 1
@@ -280,10 +284,16 @@ def owned(session: Session, family_id: int, epoch: int) -> Family:
     return family
 
 
+def _check_group(attempt: Attempt | None, entry: Entry) -> None:
+    """What an earlier group of the attempt still sends would count steps that the present one trains again."""
+    if attempt is not None and entry.sequence // GROUP_SEQUENCES < len(attempt.groups) - 1:
+        raise RefusedError("stale_token", "these workers of the attempt have ended, and others have taken their place")
+
+
 def _check_interval(last: Contribution | None, entry: Entry) -> None:
     reached = 0 if last is None else last.end
     if entry.start < reached:
         raise RefusedError("overlap", f"steps from {entry.start} were counted already: continue at {reached}")
-    same_attempt = last is not None and last.attempt == entry.attempt
-    if same_attempt and entry.start > reached:
+    is_first = last is None or last.attempt != entry.attempt or entry.sequence % GROUP_SEQUENCES == 0
+    if not is_first and entry.start > reached:
         raise RefusedError("gap", f"steps {reached} to {entry.start} of this attempt are missing: send them first")

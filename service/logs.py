@@ -6,7 +6,9 @@ whole: the last one of a living attempt shows when it is ended. What was not kep
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -68,6 +70,17 @@ def read(session: Session, folder: Path, attempts: Sequence[Attempt], after: int
                 return lines
             lines.append(line)
     return lines
+
+
+def drop_files(folder: Path, keep_days: float, now: datetime) -> int:
+    """Removes the files of attempts on this machine that were last written longer ago; how many. 0 days: for ever."""
+    removed = 0
+    for path in folder.glob("job_*.log") if keep_days else ():
+        with suppress(OSError):
+            if path.stat().st_mtime < (now - timedelta(days=keep_days)).timestamp():
+                path.unlink()
+                removed += 1
+    return removed
 
 
 def _lines(session: Session, folder: Path, attempt: Attempt, place: int) -> Iterator[Line]:

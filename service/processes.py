@@ -9,7 +9,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -71,6 +71,23 @@ def marked(mark: str) -> list[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get(MARK_VARIABLE) == mark:
                 found.append(process)
     return found
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether somebody stopped it (SIGSTOP, a debugger) and has not continued it."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+    except psutil.Error:
+        return False
+
+
+def stopped(mark: str) -> Iterator[int]:
+    """Processes that carry this mark and are stopped; there are few of those, so that a look costs little."""
+    for pid in psutil.pids():
+        if is_stopped(pid):
+            with suppress(psutil.Error, OSError):
+                if psutil.Process(pid).environ().get(MARK_VARIABLE) == mark:
+                    yield pid
 
 
 def sweep(mark: str) -> int:

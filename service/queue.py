@@ -18,7 +18,7 @@ from service.attempts.fence import Failure
 from service.db import job_queries, queue_queries
 from service.db.models import Json, ProjectUsage
 from service.db.queue_queries import Candidate, Holder
-from service.spec import Resources, WorkerRange
+from service.spec import Resources
 from service.states import JobState
 
 __all__ = [
@@ -57,8 +57,7 @@ class Reason:
 
 def lane_of(project: str, resources: Resources) -> str:
     """The name of the lane of a project's jobs with these resources."""
-    workers = resources.workers
-    least, most = (workers.min, workers.max) if isinstance(workers, WorkerRange) else (workers, workers)
+    least, most = resources.min_workers, resources.max_workers
     return f"{project} {least}-{most}x{resources.cpus_per_worker:g}x{resources.gpus_per_worker:g}"
 
 
@@ -153,7 +152,7 @@ def why_waiting(session: Session, jobs: Sequence[Any], seen: cluster.ClusterStat
 
 def _by_itself(job: Any, seen: cluster.ClusterState, now: datetime) -> Json | None:
     """Why a job waits, whoever else does."""
-    if job.not_before is not None and job.not_before > now:
+    if job.not_before is not None and now < job.not_before <= now + queue_queries.LONGEST_WAIT:
         seconds = round((job.not_before - now).total_seconds() + 0.5)
         return Reason("backoff", f"is tried again in {seconds} s, because its last attempt failed").as_json()
     if seen.at is not None and not any(node.alive for node in seen.nodes):

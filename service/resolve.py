@@ -5,18 +5,19 @@ changes nothing. The family is made here on first use, and remembers its columns
 """
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from service import cluster, families, inits, learning, sizing, warps
+from service import cluster, codes, datasets, families, inits, learning, sizing, warps
 from service.data.info import DatasetInfo
 from service.db import family_queries, warp_queries
 from service.db.models import Dataset, Family, WarpVersion
 from service.errors import BadReference, DatasetNotReady, InvalidRequest, NotFound
 from service.inits import Base
-from service.spec import JobSpec, WorkerRange
+from service.spec import JobSpec, Task
 from warpadam import shapes
 
 _BY_ITSELF = ("champion", "latest")
@@ -26,9 +27,9 @@ OWN_DATA_ROLES = ("input", "channels", "taps", "output")
 
 @dataclass(frozen=True)
 class Limits:
-    """The server's: whether user code may run, and the longest axis that gets a matrix."""
+    """The server's: who does not allow user code, if anybody, and the longest axis that gets a matrix."""
 
-    allow_code: bool = False
+    code_refused: codes.Refusal | None = "server"
     max_axis: int = shapes.MAX_AXIS
 
 
@@ -66,6 +67,8 @@ class Resolved(BaseModel):
     dataset_sha256: str | None
     columns: dict[str, list[str]]
     """Outer axis key → names of its entries in order, where the dataset names them."""
+    package: codes.Package | None = None
+    """The code that makes the model, where it is none of ours."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,17 @@ class Resolution:
 
 def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, limits: Limits) -> Resolution:
     """Resolves and checks a description. Raises InvalidRequest, BadReference, DatasetNotReady or Forbidden."""
-    _check_supported(spec)
-    info = _info(session, project, dataset)
-    model = sizing.model_of(spec, info)
+    package = codes.package_of(session, project, spec, limits.code_refused)
+    info = info_of(session, project, dataset)
+    model = sizing.model_of(spec, info, package.sha256 if package else None)
     sizing.check_training(spec, info)
     family = families.ensure(session, project, spec.family)
     _check_rule(session, family, spec)
     start = inits.choose(session, project, spec, family, model)
-    keys = shapes.sizes_by_key(shapes.axis_keys(model, start.anchor, limits.max_axis))
-    columns = _columns(info, spec, keys)
+    keys = _keys(model, start.anchor, limits.max_axis)
+    columns = columns_of(info, spec.task, keys)
     _remember_columns(session, family, columns)
-    warp, warnings = _warp(session, family, spec, set(keys))
+    warp, warnings = _warp(session, family, spec, None if package else set(keys))
     warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
     seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
     shortage = cluster.last_seen(session).shortage(spec.resources)
@@ -111,16 +114,19 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
         dataset_id=dataset.id,
         dataset_sha256=dataset.sha256,
         columns=columns,
+        package=package,
     )
     seeded = spec.model_copy(update={"training": spec.training.model_copy(update={"seed": seed})})
     pending = {"code": cluster.TOO_LARGE, "message": shortage} if shortage else None
     return Resolution(family, seeded, resolved, warnings, pending)
 
 
-def _check_supported(spec: JobSpec) -> None:
-    """What the description can say and this version cannot do yet."""
-    if isinstance(spec.resources.workers, WorkerRange):
-        raise _unsupported("resources.workers", "elastic workers are not there yet: give one number.")
+def _keys(model: dict[str, object], anchor: str | None, max_axis: int) -> dict[str, int]:
+    """Axis keys and sizes; of a model that code makes those that it may declare."""
+    if shapes.is_code(model):
+        sizes = shapes.outer_sizes(model)
+        return {f"{role}:{size}": size for role, size in sizes.items() if 1 < size <= max_axis}
+    return shapes.sizes_by_key(shapes.axis_keys(model, anchor, max_axis))
 
 
 def _check_rule(session: Session, family: Family, spec: JobSpec) -> None:
@@ -131,26 +137,22 @@ def _check_rule(session: Session, family: Family, spec: JobSpec) -> None:
         raise InvalidRequest(message, param="optimizer.learn")
 
 
-def _unsupported(param: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"{param}: {message}", param=param, code="unsupported")
-
-
-def _info(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
+def info_of(session: Session, project: str, dataset: Dataset) -> DatasetInfo:
     """What is known of the dataset, which from here to the commit nobody can delete."""
     row = session.get(Dataset, dataset.id, with_for_update={"read": True}, populate_existing=True)
     if row is None or row.project != project or row.deleted_at is not None:
         raise BadReference(f"There is no dataset {dataset.id}.", param="dataset.id", code="dataset_not_found")
     if row.state != "ready" or row.info is None:
         raise DatasetNotReady(f"Dataset {row.id} is {row.state}: {row.error or 'wait until it is ready.'}")
-    return DatasetInfo.model_validate(row.info)
+    return datasets.info(row)
 
 
-def _columns(info: DatasetInfo, spec: JobSpec, keys: dict[str, int]) -> dict[str, list[str]]:
+def columns_of(info: DatasetInfo, task: Task, keys: Collection[str]) -> dict[str, list[str]]:
     """Names of the entries of outer axes that have a matrix and named columns."""
     named = {}
     if info.columns:
         named[f"input:{len(info.columns)}"] = list(info.columns)
-    if info.target_columns and spec.task == "regression":
+    if info.target_columns and task == "regression":
         named[f"output:{len(info.target_columns)}"] = list(info.target_columns)
     return {key: names for key, names in named.items() if key in keys}
 
@@ -161,33 +163,47 @@ def _remember_columns(session: Session, family: Family, columns: dict[str, list[
         return
     locked = family_queries.locked(session, family.id)
     assert locked is not None
-    for key, names in columns.items():
-        known = locked.columns.get(key)
-        if known is not None and known != names:
-            at = next(index for index, pair in enumerate(zip(known, names, strict=True)) if pair[0] != pair[1])
-            raise InvalidRequest(
-                f"The family {family.name} knows {key} by other columns: at place {at + 1} it has {known[at]!r}, this "
-                f"dataset {names[at]!r}. Give the same columns in the same order, or use another family.",
-                param="dataset",
-            )
+    if (difference := other_columns(locked, columns)) is not None:
+        message = f"{difference} Give the same columns in the same order, or use another family."
+        raise InvalidRequest(message, param="dataset")
     locked.columns = {**columns, **locked.columns}
     session.flush()
 
 
-def _warp(session: Session, family: Family, spec: JobSpec, keys: set[str]) -> tuple[WarpVersion | None, list[Warning]]:
-    """The version of P that the job begins with, and what to warn of."""
+def other_columns(family: Family, columns: dict[str, list[str]]) -> str | None:
+    """What a dataset's columns differ in from those that bind the family; None where they do not."""
+    for key, names in columns.items():
+        known = family.columns.get(key)
+        if known is not None and known != names:
+            at = next(index for index, pair in enumerate(zip(known, names, strict=True)) if pair[0] != pair[1])
+            return (
+                f"The family {family.name} knows {key} by other columns: at place {at + 1} it has {known[at]!r}, this "
+                f"dataset {names[at]!r}."
+            )
+    return None
+
+
+def _warp(
+    session: Session, family: Family, spec: JobSpec, keys: set[str] | None
+) -> tuple[WarpVersion | None, list[Warning]]:
+    """The version of P that the job begins with, and what to warn of.
+
+    `keys` None: user code makes the model, and only its worker learns which axes it has.
+    """
     ref = spec.optimizer.warp
     if spec.optimizer.name != "warpadam" or ref == "none":
         return None, []
     if ref == "data":
-        return None, _nothing_of_its_own(keys)
+        return None, _nothing_of_its_own(keys) if keys is not None else []
     try:
         found = warps.resolve(session, family, ref)
     except NotFound as error:
         if isinstance(ref, str) and not ref.isdigit() and warp_queries.newest_number(session, family.id) == 0:
             return None, []
         raise BadReference(error.detail, param="optimizer.warp", code="warp_not_found") from error
-    if found is None or keys & {entry["key"] for entry in found.keys}:
+    if found is not None and not warp_queries.counted_on(session, found):
+        raise BadReference(warps.collected(family, found), param="optimizer.warp", code="warp_not_found")
+    if found is None or keys is None or keys & {entry["key"] for entry in found.keys}:
         return found, []
     message = _not_covering(family, found, keys)
     if ref not in _BY_ITSELF:

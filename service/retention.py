@@ -11,7 +11,8 @@ from functools import partial
 
 from sqlalchemy.orm import Session
 
-from service.db import garbage_queries, job_queries, retention_queries
+from service import matches
+from service.db import garbage_queries, job_queries, match_queries, retention_queries
 from service.db.models import Checkpoint, Event, Job, LogChunk, MetricPoint
 from service.db.session import Database
 from service.settings import Settings
@@ -90,6 +91,11 @@ def _apply(session: Session, job_id: str, settings: Settings, now: datetime) -> 
     session.flush()
     garbage_queries.condemn(session, sorted({path for path in paths if path is not None}), now)
     return len(verdict.gone)
+
+
+def keep_matches(database: Database, now: datetime) -> None:
+    """Forgets what was measured long ago."""
+    database.write(partial(match_queries.forget, before=now - matches.KEPT))
 
 
 def keep_records(database: Database, settings: Settings, now: datetime) -> None:

@@ -31,7 +31,7 @@ from service.supervisor import Child, Supervisor, with_our_packages
 
 log = logging.getLogger(__name__)
 
-READY_WITHIN_S = 120.0
+READY_WITHIN_S = 300.0
 _RAY_GRACE_S = 10.0
 _API_GRACE_S = 5.0
 _STOP_MARGIN_S = 10.0
@@ -68,7 +68,7 @@ def serve(settings: Settings, options: Options) -> None:
         mark = secrets.token_hex(8)
         folder = Path(tempfile.mkdtemp(prefix="wa-", dir="/tmp"))
         children = _children(settings, options, ray_port, folder)
-        supervisor = Supervisor(children, mark=mark, folder=folder, lock=lock)
+        supervisor = Supervisor(children, mark=mark, folder=folder, lock=lock, frozen_s=settings.lease_s)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: supervisor.stop.set())
         if options.owned:

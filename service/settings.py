@@ -24,6 +24,9 @@ SECRETS = frozenset({"database_url", "data_stores"})
 """Fields that hold passwords: they travel to no other machine as variables, nor through Ray."""
 
 
+Confinement = Literal["required", "preferred"]
+
+
 class Settings(BaseSettings):
     """What every process of one service shares. Fields are read from `WARPADAM_<FIELD>`."""
 
@@ -57,6 +60,9 @@ class Settings(BaseSettings):
     trusted_proxies: str = ""
     """Addresses of proxies whose X-Forwarded-For is believed, separated by commas; for the audit log."""
     allow_code: bool = False
+    """Whether jobs may bring code of their own; docs/code.md says for whom which deployment is safe."""
+    code_confinement: Confinement = "required"
+    """`preferred`: nodes whose kernel cannot confine that code run it with all rights of the service's user."""
     max_upload_bytes: int = 8 * 2**30
     max_body_bytes: int = 1 * 2**20
     data_memory_bytes: int = Field(default=2**30, ge=0)
@@ -98,6 +104,8 @@ class Settings(BaseSettings):
     """Smaller jobs may pass one that is too large for now for so long; then room is made for it."""
     fair_share_half_life_s: float = Field(default=3600.0, gt=0)
     """What a project used of the cluster so long ago counts half where its turn is decided."""
+    elastic_every_s: float = Field(default=60.0, ge=0)
+    """An elastic job is given more workers, or fewer for others, at most so often: each change restarts them."""
     publish_every_s: float = Field(default=30.0, ge=0)
     """At most one version per family in this time while its jobs run."""
     max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
@@ -117,6 +125,14 @@ class Settings(BaseSettings):
     max_axis: int = Field(default=512, ge=1)
     """Axes longer than this get no matrix."""
     max_contribution_bytes: int = 16 * 2**20
+    match_timeout_s: float = Field(default=600.0, gt=0)
+    """What it may take to measure which families' P suit some data."""
+    warps_keep: int = Field(default=100, ge=0)
+    """Of a family's versions of P so many of the newest keep their file; 0: all. What is in use always does."""
+    starts_keep: int = Field(default=10, ge=0)
+    """The same for its starts, for each architecture and base."""
+    keep_pinned_days: float = Field(default=30, ge=0)
+    """So long after its end what a job began with keeps its file."""
     warm_runner: bool = True
     """Keep one runner imported and connected for the next job."""
 

@@ -3,28 +3,25 @@
 import math
 
 from service.data.info import VOCABULARY, DatasetInfo
-from service.errors import FieldError, Forbidden, InvalidRequest
+from service.errors import FieldError, InvalidRequest
 from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer
 
+_CONTEXT = {False: "model.context", True: "model.kwargs.context"}
 DEFAULT_STEPS = 300
 """Where the description says neither steps nor epochs."""
 
 
-def model_of(spec: JobSpec, info: DatasetInfo) -> dict[str, object]:
+def model_of(spec: JobSpec, info: DatasetInfo, code: str | None = None) -> dict[str, object]:
     """The resolved model (`warpadam.shapes`): the description with its input and output sizes.
 
-    Raises Forbidden (`code_disabled`) for user code, InvalidRequest for a task that the dataset does not serve, and for
-    a model that does not fit them.
+    `code` is the sha256 of a code model's package. Raises InvalidRequest for a task that the dataset does not serve,
+    and for a model that does not fit them.
     """
     model = spec.model
-    if isinstance(model, CodeModel):
-        raise Forbidden(
-            "This server runs no uploaded code: use model.arch mlp, convnet or transformer.",
-            param="model.entrypoint",
-            code="code_disabled",
-        )
     if problem := info.problem(spec.task):
         raise InvalidRequest(problem, param="task")
+    if isinstance(model, CodeModel):
+        return {"entrypoint": model.entrypoint, "package": code, "kwargs": model.kwargs, **_given(model, spec, info)}
     if isinstance(model, Transformer) != (spec.task == "language_modeling"):
         raise InvalidRequest(
             f"{spec.task} and a {model.arch} do not go together: language_modeling needs model.arch transformer, "
@@ -32,6 +29,26 @@ def model_of(spec: JobSpec, info: DatasetInfo) -> dict[str, object]:
             param="model.arch",
         )
     return {**model.model_dump(mode="json"), **_sizes(model, spec, info)}
+
+
+def _given(model: CodeModel, spec: JobSpec, info: DatasetInfo) -> dict[str, object]:
+    """What user code is told of the data."""
+    if spec.task != "language_modeling":
+        return {"input": list(info.input.shape), "output": info.outputs(spec.task)}
+    if model.context is None:
+        raise InvalidRequest(
+            "language_modeling needs the length of a window: give model.kwargs.context, from 2 to 65536; your function "
+            "gets it too.",
+            param="model.kwargs.context",
+        )
+    return {"vocabulary": VOCABULARY, "context": model.context}
+
+
+def context_of(spec: JobSpec) -> int | None:
+    """The length of a window, where the task is on text."""
+    if spec.task != "language_modeling" or not isinstance(spec.model, Transformer | CodeModel):
+        return None
+    return spec.model.context
 
 
 def _sizes(model: Mlp | Convnet | Transformer, spec: JobSpec, info: DatasetInfo) -> dict[str, object]:
@@ -55,25 +72,33 @@ def steps_of(spec: JobSpec, info: DatasetInfo) -> int:
     if training.epochs is None:
         return training.steps or DEFAULT_STEPS
     rows = info.train
-    if isinstance(spec.model, Transformer):
-        rows = max(1, (info.train - 1) // spec.model.context)
+    context = context_of(spec)
+    if context is not None:
+        rows = max(1, (info.train - 1) // context)
     return math.ceil(training.epochs * rows / training.batch_size)
+
+
+def examples(info: DatasetInfo, context: int | None) -> int:
+    """How many the training part has: rows, or windows of `context` that begin at each byte of a text; below 1: none
+    at all."""
+    return info.train if context is None else info.train - context
 
 
 def check_training(spec: JobSpec, info: DatasetInfo) -> None:
     """Raises one InvalidRequest for all that the training part and the batches do not allow."""
     training, errors = spec.training, list[FieldError]()
-    rows, unit = info.train, "rows"
-    if isinstance(spec.model, Transformer):
-        rows, unit = info.train - spec.model.context, f"windows of {spec.model.context} + 1 bytes"
+    context = context_of(spec)
+    rows, unit = examples(info, context), "rows"
+    if context is not None:
+        unit = f"windows of {context} + 1 bytes"
     if rows < 1:
         message = f"the training part has {info.train} bytes, fewer than one window: use more text or a smaller context"
-        errors.append(FieldError("model.context", "invalid_request", message))
+        errors.append(FieldError(_CONTEXT[isinstance(spec.model, CodeModel)], "invalid_request", message))
     elif training.batch_size > rows:
         message = f"{training.batch_size} is more than the {rows} {unit} that the training part has"
         errors.append(FieldError("training.batch_size", "invalid_request", message))
-    if training.batch_size < spec.resources.min_workers:
-        message = f"{training.batch_size} is less than one for each of the {spec.resources.min_workers} workers"
+    if training.batch_size < spec.resources.max_workers:
+        message = f"{training.batch_size} is less than one for each of the {spec.resources.max_workers} workers"
         errors.append(FieldError("training.batch_size", "invalid_request", message))
     steps = steps_of(spec, info)
     if steps > MAX_STEPS:

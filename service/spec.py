@@ -1,27 +1,54 @@
 """JobSpec: the one description of a job: HTTP body, JSON in the database, input of the worker.
 
-Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error), stored specs leniently
-(`read_stored`: what a newer version wrote and this one does not know is dropped).
+Requests are read strictly (`JobSpec.model_validate`: an unknown field is an error, so is a text for a number), stored
+specs leniently (`read_stored`: what a newer version wrote and this one does not know is dropped).
 """
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 SPEC_VERSION = 1
 
 NAME_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
 BUILTINS = ("digits", "python-text")
+MAX_METADATA = 16
 MAX_STEPS = 100_000_000
+ENTRYPOINT_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+KEYWORD_PATTERN = r"^[A-Za-z_]\w*$"
+MAX_KWARGS = 65_536
+GIVEN_BY_US = frozenset({"input_shape", "outputs"})
+"""What the function of a code model gets from the service (workers/code/build.py)."""
 
 Task = Literal["regression", "classification", "language_modeling"]
-Format = Literal["npz", "csv", "parquet", "images", "text"]
-Positive = Annotated[int, Field(ge=1)]
-NonNegative = Annotated[int, Field(ge=0)]
-Width = Annotated[int, Field(ge=1, le=65_536)]
+Format = Literal["npz", "csv", "parquet", "images", "text", "package"]
+
+Int = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True)]
+Bool = Annotated[bool, Field(strict=True)]
+"""As JSON has them: no "7", no 1 for true. A form, which has only text, is read with `strict=False`."""
+Positive = Annotated[Int, Field(ge=1)]
+NonNegative = Annotated[Int, Field(ge=0)]
+Width = Annotated[Int, Field(ge=1, le=65_536)]
 
 
-class Part(BaseModel):
+def _whole(value: object) -> object:
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+class FromJson(BaseModel):
+    """A mapping from JSON, to which 300.0 is the integer 300."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_numbers(cls, value: Any) -> Any:
+        return {name: _whole(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+
+class Part(FromJson):
     """A frozen part of the description; refuses unknown fields, and NaN or infinity anywhere."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -34,8 +61,8 @@ class DatasetOptions(Part):
     format: Format | None = None
     target: Annotated[str, Field(max_length=500)] | None = None
     """Column of the labels or values; several, separated by commas, for a regression with several targets."""
-    val_fraction: float = Field(default=0.1, gt=0, lt=1)
-    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    val_fraction: Number = Field(default=0.1, gt=0, lt=1)
+    split_seed: Annotated[Int, Field(ge=0, lt=2**63)] = 0
     normalize: Literal["standard"] | None = None
 
 
@@ -66,7 +93,7 @@ class Mlp(Part):
 class Convnet(Part):
     arch: Literal["convnet"]
     channels: Annotated[list[Width], Field(min_length=1, max_length=64)]
-    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+    kernel: Annotated[Int, Field(ge=1, le=15)] = 3
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> "Convnet":
@@ -77,10 +104,10 @@ class Convnet(Part):
 
 class Transformer(Part):
     arch: Literal["transformer"]
-    layers: Annotated[int, Field(ge=1, le=256)]
+    layers: Annotated[Int, Field(ge=1, le=256)]
     width: Width
     heads: Positive
-    context: Annotated[int, Field(ge=2, le=65_536)]
+    context: Annotated[Int, Field(ge=2, le=65_536)]
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "Transformer":
@@ -90,9 +117,36 @@ class Transformer(Part):
 
 
 class CodeModel(Part):
-    entrypoint: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
-    package: str
-    kwargs: dict[str, Any] = {}
+    """A function of an uploaded package, which makes the model (docs/code.md)."""
+
+    entrypoint: Annotated[str, Field(pattern=ENTRYPOINT_PATTERN, max_length=300)]
+    package: Annotated[str, Field(max_length=64)]
+    """Id of a dataset of the format `package`."""
+    kwargs: Annotated[
+        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)
+    ] = {}
+    """Passed to the function. `context` is the length of the windows where the task is language_modeling."""
+
+    @field_validator("kwargs")
+    @classmethod
+    def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """What JSON can say, bounded: it is stored, shown and hashed."""
+        try:
+            text = json.dumps(kwargs, allow_nan=False)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"kwargs must be plain JSON, numbers finite: {error}") from error
+        if len(text) > MAX_KWARGS:
+            raise ValueError(f"kwargs have {len(text)} characters as JSON; at most {MAX_KWARGS} are accepted")
+        if taken := sorted(GIVEN_BY_US & kwargs.keys()):
+            raise ValueError(f"{taken[0]} comes from the dataset: leave it out of kwargs")
+        plain: dict[str, Any] = json.loads(text)
+        return plain
+
+    @property
+    def context(self) -> int | None:
+        """The length of a window of text, where kwargs give a usable one."""
+        value = self.kwargs.get("context")
+        return value if isinstance(value, int) and not isinstance(value, bool) and 2 <= value <= 65_536 else None
 
 
 BuiltinModel = Mlp | Convnet | Transformer
@@ -129,13 +183,13 @@ class FromFamily(Part):
 
 class OptimizerSpec(Part):
     name: Literal["warpadam", "adamw"] = "warpadam"
-    lr: float = Field(default=0.001, gt=0)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    warp: Annotated[int, Field(ge=1, strict=True)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
-    follow: bool = False
-    project_back: bool = True
+    lr: Number = Field(default=0.001, gt=0)
+    betas: tuple[Annotated[Number, Field(ge=0, lt=1)], Annotated[Number, Field(ge=0, lt=1)]] = (0.9, 0.999)
+    eps: Number = Field(default=1e-8, gt=0)
+    weight_decay: Number = Field(default=0.0, ge=0)
+    warp: Annotated[Int, Field(ge=1)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
+    follow: Bool = False
+    project_back: Bool = True
     adapt: Literal["none", "hidden", "all"] = "none"
     """Whether P goes on adapting to this job's own gradients: on the axes that no family can share, or on all."""
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
@@ -160,13 +214,13 @@ class OptimizerSpec(Part):
 
 
 class TrainingSpec(Part):
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] | None = None
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 64
+    steps: Annotated[Int, Field(ge=1, le=MAX_STEPS)] | None = None
+    epochs: Annotated[Int, Field(ge=1, le=1_000_000)] | None = None
+    batch_size: Annotated[Int, Field(ge=1, le=1_000_000)] = 64
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: NonNegative = 0
-    grad_clip: Annotated[float, Field(gt=0)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    grad_clip: Annotated[Number, Field(gt=0)] | None = None
+    seed: Annotated[Int, Field(ge=0, lt=2**63)] | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     eval_every: NonNegative = 25
     checkpoint_every: NonNegative = 100
@@ -180,8 +234,10 @@ class TrainingSpec(Part):
 
 
 class WorkerRange(Part):
-    min: Positive
-    max: Positive
+    """Elastic: the job starts where there is room for `min`, and has up to `max` while nobody else needs the place."""
+
+    min: Annotated[int, Field(ge=1, le=10_000)]
+    max: Annotated[int, Field(ge=1, le=10_000)]
 
     @model_validator(mode="after")
     def _ordered(self) -> "WorkerRange":
@@ -191,13 +247,22 @@ class WorkerRange(Part):
 
 
 class Resources(Part):
-    workers: Annotated[int, Field(ge=1, le=10_000)] | WorkerRange = 1
-    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0
+    workers: Annotated[Int, Field(ge=1, le=10_000)] | WorkerRange = 1
+    cpus_per_worker: Annotated[Number, Field(gt=0)] = 1
+    gpus_per_worker: Annotated[Number, Field(ge=0)] = 0
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers may change while the job runs."""
+        return isinstance(self.workers, WorkerRange)
 
     @property
     def min_workers(self) -> int:
         return self.workers if isinstance(self.workers, int) else self.workers.min
+
+    @property
+    def max_workers(self) -> int:
+        return self.workers if isinstance(self.workers, int) else self.workers.max
 
 
 class Retries(Part):
@@ -216,13 +281,13 @@ class JobSpec(Part):
     optimizer: OptimizerSpec = OptimizerSpec()
     training: TrainingSpec = TrainingSpec()
     resources: Resources = Resources()
-    priority: Annotated[int, Field(ge=-1_000_000, le=1_000_000)] = 0
+    priority: Annotated[Int, Field(ge=-1_000_000, le=1_000_000)] = 0
     retries: Retries = Retries()
-    timeout_s: Annotated[float, Field(gt=0)] | None = None
-    queue_timeout_s: Annotated[float, Field(gt=0)] | None = 600
+    timeout_s: Annotated[Number, Field(gt=0)] | None = None
+    queue_timeout_s: Annotated[Number, Field(gt=0)] | None = 600
     metadata: Annotated[
         dict[Annotated[str, Field(min_length=1, max_length=64)], Annotated[str, Field(max_length=512)]],
-        Field(max_length=16),
+        Field(max_length=MAX_METADATA),
     ] = {}
 
     @property

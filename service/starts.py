@@ -10,20 +10,22 @@ from sqlalchemy.orm import Session
 
 from service.db import checkpoint_queries, start_queries
 from service.db.models import Family, Job, StartContribution, StartVersion
-from service.errors import NotFound
+from service.errors import Collected, NotFound
 from service.pages import Page, PageRequest, paginate
 from service.resolve import Resolved
 from service.spec import read_stored
 from service.storage import Stored
+from warpadam import shapes
 
 
 def offer(session: Session, job: Job, now: datetime) -> StartContribution | None:
     """Enters the final weights of a job that succeeds into the ledger, where it began from a start and contributes.
 
+    A model of user code has no start that grows: a meta-learner would have to run the code to know what it began from.
     Called in the transaction of its success, so each job counts once and none is forgotten. The job must be locked.
     """
     resolved = Resolved.model_validate(job.resolved)
-    began = resolved.start_version
+    began = None if shapes.is_code(resolved.model) else resolved.start_version
     if began is None or resolved.anchor is None or resolved.fresh or not read_stored(job.spec).contributes:
         return None
     best = checkpoint_queries.best_or_last(session, job.id)
@@ -66,5 +68,11 @@ def paired_with(session: Session, family_id: int, warp_version: int) -> int | No
     return start_queries.newest_before_warp(session, family_id, warp_version)
 
 
-def file(version: StartVersion) -> Stored:
+def file(family: Family, version: StartVersion) -> Stored:
+    """Raises Collected where retention has removed it."""
+    if version.collected_at is not None:
+        raise Collected(
+            f"The file of start {version.version} of family {family.name} was removed, because nothing used it any "
+            "more: take a newer start."
+        )
     return Stored(version.path, version.sha256, version.size)

@@ -1,26 +1,33 @@
 """Children of `serve`: started, started again when they die, and ended in order with all they started.
 
 Invariants: each child leads a process group of its own; a new start of a child waits until the group of the last one is
-gone; whatever way the supervisor itself ends, the warden (service/warden.py) finishes what is left.
+gone; whatever way the supervisor itself ends, the warden (service/warden.py) finishes what is left, and there always is
+one; whatever of the service somebody stops is ended before long, for it may hold a lock that all the others wait for.
 """
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from service.processes import MARK_VARIABLE, end_group, remove_folders, sweep
+from service.frost import Frost
+from service.processes import MARK_VARIABLE, end_group, remove_folders, stopped, sweep
 
 log = logging.getLogger(__name__)
 
 FIRST_DELAY_S, LAST_DELAY_S = 1.0, 30.0
 HEALTHY_AFTER_S = 60.0
 """A child that lived this long starts again with the first delay."""
+WARDEN_S = 30.0
+"""At the end the warden has so long for what is left."""
 
 
 def next_delay(previous: float | None, lived_s: float) -> float:
@@ -52,22 +59,35 @@ class Child:
 class Supervisor:
     """Runs children until `stop` is set. They are ended in the order in which they are given."""
 
-    def __init__(self, children: Sequence[Child], *, mark: str, folder: Path, lock: int) -> None:
-        """`folder`: temporary, removed at the end. `lock`: descriptor that the warden keeps open until all is gone."""
+    def __init__(
+        self, children: Sequence[Child], *, mark: str, folder: Path, lock: int, frozen_s: float = 30.0
+    ) -> None:
+        """`folder`: temporary, removed at the end. `lock`: descriptor that the warden keeps open until all is gone.
+
+        `frozen_s`: what carries the mark and was stopped for so long is killed.
+        """
         self.children = children
         self.mark = mark
         self.folder = folder
         self.stop = threading.Event()
-        self.warden = subprocess.Popen(
-            [sys.executable, "-m", "service.warden", mark, str(folder)],
+        self._lock = lock
+        self._frost = Frost(frozen_s)
+        self.warden = self._hire()
+
+    def _hire(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "service.warden", self.mark, str(self.folder)],
             stdin=subprocess.PIPE,
             start_new_session=True,
-            pass_fds=[lock],
+            pass_fds=[self._lock],
             env=with_our_packages(os.environ),
         )
 
     def tick(self) -> None:
-        """Starts what is to be started, notices what has died."""
+        """Starts what is to be started, notices what has died or was stopped."""
+        self._end_stopped()
+        if self.warden.poll() is not None:
+            self._replace_warden()
         for rank, child in enumerate(self.children):
             if child.process is not None and child.process.poll() is not None:
                 self._died(child, child.process)
@@ -85,12 +105,29 @@ class Supervisor:
                 env={**child.environment, MARK_VARIABLE: self.mark},
             )
         child.started = time.monotonic()
+        self._tell_warden(rank, child)
+
+    def _tell_warden(self, rank: int, child: Child) -> None:
+        """One that is just dying does not hear it; the one after it is told anew."""
         assert self.warden.stdin is not None
-        try:
+        assert child.process is not None
+        with suppress(BrokenPipeError):
             self.warden.stdin.write(f"{rank} {child.process.pid} {child.grace_s}\n".encode())
             self.warden.stdin.flush()
-        except BrokenPipeError:
-            log.warning("the warden has died: if this process is killed too, its children will be left behind")
+
+    def _replace_warden(self) -> None:
+        log.warning("the warden ended with code %s: there is a new one", self.warden.returncode)
+        _hang_up(self.warden)
+        self.warden = self._hire()
+        for rank, child in enumerate(self.children):
+            if child.process is not None:
+                self._tell_warden(rank, child)
+
+    def _end_stopped(self) -> None:
+        for pid in self._frost.bitten(chain(stopped(self.mark), [self.warden.pid])):
+            log.warning("process %d was stopped and not continued for %g s: it is ended", pid, self._frost.patience_s)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _died(self, child: Child, process: subprocess.Popen[bytes]) -> None:
         end_group(process.pid, 0.0)
@@ -120,9 +157,18 @@ class Supervisor:
         if left := sweep(self.mark):
             log.info("ended %d more processes that had left their groups", left)
         remove_folders([self.folder])
-        assert self.warden.stdin is not None
-        self.warden.stdin.close()
-        self.warden.wait()
+        _hang_up(self.warden)
+        try:
+            self.warden.wait(WARDEN_S)
+        except subprocess.TimeoutExpired:  # somebody stopped it, and there is nothing left for it to do
+            self.warden.kill()
+            self.warden.wait()
+
+
+def _hang_up(warden: subprocess.Popen[bytes]) -> None:
+    assert warden.stdin is not None
+    with suppress(BrokenPipeError):
+        warden.stdin.close()
 
 
 def with_our_packages(environment: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from service import aliases, blobs
 from service.db import family_queries, warp_queries
 from service.db.models import Family, WarpVersion
-from service.errors import InvalidRequest, NotFound
+from service.errors import Collected, InvalidRequest, NotFound
 from service.pages import Page, PageRequest, paginate
 from warpadam import warpfile
 
@@ -44,8 +44,22 @@ def list_(session: Session, family: Family, page: PageRequest) -> Page[WarpVersi
 
 
 def content(session: Session, version: WarpVersion) -> bytes:
-    """The file, checked against its sha256."""
+    """The file, checked against its sha256. Raises Collected."""
+    check_kept(session.get_one(Family, version.family_id), version)
     return blobs.read(session, version.sha256)
+
+
+def check_kept(family: Family, version: WarpVersion) -> None:
+    """Raises Collected where retention has removed its file."""
+    if version.collected_at is not None:
+        raise Collected(collected(family, version))
+
+
+def collected(family: Family, version: WarpVersion) -> str:
+    return (
+        f"The file of version {version.version} of family {family.name} was removed, because nothing used it any more: "
+        "take a newer version."
+    )
 
 
 def upload(session: Session, family: Family, data: bytes, now: datetime) -> WarpVersion:

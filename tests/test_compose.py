@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,35 @@ ROOT_USERS = {"", "root", "0"}
 def services(root: Path) -> dict[str, Service]:
     loaded: dict[str, dict[str, Service]] = yaml.safe_load((root / "docker-compose.yml").read_text())
     return loaded["services"]
+
+
+def test_the_compose_specification_knows_every_field(root: Path) -> None:
+    """By the schema that `docker compose config` uses."""
+    check = [Path(sys.executable).with_name("check-jsonschema"), "--builtin-schema", "vendor.compose-spec"]
+    found = subprocess.run([*check, root / "docker-compose.yml"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stdout
+
+
+def test_every_variable_that_has_no_default_is_demanded(root: Path) -> None:
+    """Compose puts nothing, and says little, where a variable is not set."""
+    bare = re.findall(r"(?<!\$)\$\{?([A-Z_]+)(?![A-Z_]*:[-?])", (root / "docker-compose.yml").read_text())
+    assert bare == []
+
+
+def test_gpus_are_for_their_profile_alone(services: dict[str, Service]) -> None:
+    gpu = {name for name, service in services.items() if "reservations" in str(service.get("deploy"))}
+    assert gpu == {"ray-worker-gpu"}
+    (device,) = services["ray-worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", "all", ["gpu"])
+    same = {key: value for key, value in services["ray-worker-gpu"].items() if key not in ("profiles", "deploy")}
+    assert same == services["ray-worker"], "but for its GPUs it is a worker like any other"
+
+
+def test_rays_ports_are_on_a_network_without_a_way_out(root: Path, services: dict[str, Service]) -> None:
+    networks = yaml.safe_load((root / "docker-compose.yml").read_text())["networks"]
+    assert networks["inside"] == {"internal": True}
+    outside = {name for name, service in services.items() if set(service["networks"]) != {"inside"}}
+    assert outside == {"api"}
 
 
 def test_every_part_of_the_house_is_there(services: dict[str, Service]) -> None:

@@ -48,3 +48,11 @@ def test_links_lead_somewhere(root: Path) -> None:
     links = [(document, target) for document in documents for target in LINK.findall(document.read_text())]
     assert links
     assert [(str(document), target) for document, target in links if not (document.parent / target).exists()] == []
+
+
+def test_every_test_that_the_page_of_attacks_names_exists(root: Path) -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (root / "docs/security.md").read_text())
+    assert len(named) > 40
+    for path, name in named:
+        assert (root / path).exists(), path
+        assert f"def {name}" in (root / path).read_text(), (path, name)

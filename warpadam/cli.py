@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from warpadam.commands import checkpoints, data, doctor, jobs, keys, server, starts
+from warpadam.commands import checkpoints, data, doctor, families, jobs, keys, server, starts
 from warpadam.commands.output import BadInput
 from warpadam.sdk.errors import (
     AuthenticationError,
@@ -46,7 +46,7 @@ app = typer.Typer(
 )
 jobs.register(app)
 app.add_typer(data.datasets, name="datasets")
-app.command("families")(data.families)
+app.add_typer(families.families, name="families")
 app.add_typer(data.warps, name="warps")
 app.add_typer(starts.starts, name="starts")
 app.add_typer(checkpoints.checkpoints, name="checkpoints")

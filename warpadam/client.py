@@ -14,6 +14,7 @@ from warpadam.sdk.connection import Connection, authorization, checked_url
 from warpadam.sdk.decode import decode
 from warpadam.sdk.job import AsyncJob, Job
 from warpadam.sdk.learned import Aliases, Families, Starts, Warps
+from warpadam.sdk.matching import AsyncMatch, Match
 from warpadam.sdk.models import Cluster, Readiness
 from warpadam.sdk.modes import Awaited, Blocking, M, call, run
 from warpadam.sdk.transport import AsyncTransport, BlockingTransport
@@ -30,7 +31,6 @@ class _Client(Collection[M]):
         self.base_url = connection.base_url
         self.datasets = Datasets[M](connection)
         self.checkpoints = Checkpoints[M](connection)
-        self.families = Families[M](connection)
         self.warps = Warps[M](connection)
         self.starts = Starts[M](connection)
         self.aliases = Aliases[M](connection)
@@ -70,6 +70,7 @@ class Client(_Client[Blocking]):
         transport = BlockingTransport(httpx.Client(**settings))
         super().__init__(Connection(settings["base_url"], transport, tries=tries))
         self.jobs = Jobs[Blocking, Job](self._connection, Job)
+        self.families = Families[Blocking, Match](self._connection, Match)
 
     def close(self) -> None:
         run(self._connection.transport.close())
@@ -100,6 +101,7 @@ class AsyncClient(_Client[Awaited]):
         transport = AsyncTransport(httpx.AsyncClient(**settings))
         super().__init__(Connection(settings["base_url"], transport, tries=tries))
         self.jobs = Jobs[Awaited, AsyncJob](self._connection, AsyncJob)
+        self.families = Families[Awaited, AsyncMatch](self._connection, AsyncMatch)
 
     async def close(self) -> None:
         await self._connection.transport.close()

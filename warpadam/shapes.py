@@ -6,6 +6,11 @@ A *resolved model* is the JSON description of a model with its sizes filled in f
     {"arch": "convnet", "channels": [16, 32], "kernel": 3, "input": [H, W, C], "output": 10}
     {"arch": "transformer", "layers": 2, "width": 64, "heads": 4, "context": 64, "vocabulary": 256}
 
+One that user code makes has no `arch`, and parameters that nobody knows who does not run it:
+
+    {"entrypoint": "net:build", "package": <sha256>, "kwargs": {}, "input": [48], "output": 16}
+    {"entrypoint": "net:build", "package": <sha256>, "kwargs": {"context": 64}, "context": 64, "vocabulary": 256}
+
 Two invariants: `parameters` lists what the torch modules have, in their order and under their names; and an axis that
 means the same in every job has a role key (`input:48`) whatever the model's width or depth, while a hidden axis has a
 key only where an anchor says that it is aligned.
@@ -18,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 
 Model = Mapping[str, object]
 """A resolved model."""
@@ -157,6 +163,21 @@ _ARCHITECTURES: dict[str, Callable[[Model], Iterator[ParameterShape]]] = {
     "convnet": _convnet,
     "transformer": _transformer,
 }
+
+
+def is_code(model: Model) -> bool:
+    """Whether user code makes this model, so that `parameters` and `axis_keys` cannot say what it has."""
+    return model.get("entrypoint") is not None
+
+
+def outer_sizes(model: Model) -> dict[str, int]:
+    """Role -> size of the axes that mean the same in every job, as far as the dataset says; of user code's models."""
+    if model.get("vocabulary") is not None:
+        vocabulary = _size(model, "vocabulary")
+        return {"tokens.in": vocabulary, "tokens.out": vocabulary, "positions": _size(model, "context")}
+    shape = _sizes(model, "input")
+    sizes = {"input": prod(shape), "output": _size(model, "output")}
+    return {**sizes, "channels": shape[2]} if len(shape) == 3 else sizes
 
 
 def canonical_json(model: Model) -> str:

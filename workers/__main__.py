@@ -15,7 +15,9 @@ from workers.cluster import RayPool
 from workers.dispatcher import Dispatcher
 from workers.housekeeping import keep_house
 from workers.launchers import Launcher, ProcessLauncher
-from workers.meta.actor import end_learner, ensure_learner
+from workers.matching import matcher
+from workers.meta.actor import ask_learner, end_learner, ensure_learner, notice_weights, restart_learner
+from workers.meta.pulse import Pulse
 from workers.ray_jobs import RayJobsLauncher
 
 
@@ -62,10 +64,18 @@ def main() -> int:
     database = Database(settings.database)
     house = keep_house(database, Storage(settings.storage), settings, stop)
     telling = courier.start(settings, database, stop)
-    pool = RayPool(settings, partial(ensure_learner, settings), partial(end_learner, settings))
+    matching = matcher.start(settings, database, stop)
+    pool = RayPool(
+        settings,
+        partial(ensure_learner, settings),
+        partial(end_learner, settings),
+        partial(notice_weights, settings),
+        pulse=Pulse(partial(ask_learner, settings)),
+        restart_learner=partial(restart_learner, settings),
+    )
     Dispatcher(settings, database, launcher, pool).run(stop, listen)
     pool.close()
-    for thread in (house, telling):
+    for thread in (house, telling, matching):
         thread.join(timeout=5)
     database.dispose()
     return 0

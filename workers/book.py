@@ -6,6 +6,7 @@ database once they are durable, in the order in which they were made.
 
 import logging
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ from workers.mailbox import Note
 from workers.output import Output, Printed
 from workers.plan import Plan
 from workers.reporting import Event, Metric, Outcome, Progress, Saved, Stop, WarpUse
+from workers.reporting import Printed as PrintedByCode
 from workers.uploads import Files, Uploads
 
 T = TypeVar("T")
@@ -43,6 +45,9 @@ class Book:
         self._memory, self._fence, self._output = memory, fence, output
         self._model: dict[str, Any] | None = None
         self._progress: Progress | None = None
+        self._newest: Saved | None = None
+        self._elastic_workers: int | None = None
+        """How many train at present, where that may change."""
         self._deadline: float | None = None
         self._notes: list[Note] = []
         self._uploads = Uploads(self._store)
@@ -51,22 +56,40 @@ class Book:
     def begin(self, plan: Plan, step: int) -> None:
         """The attempt trains from `step` on; its time limit counts from here."""
         self._model = dict(plan.model)
-        used = self._patiently(lambda session: self._start(session, step))
+        used = self._patiently(lambda session: self._start(session, step, plan.workers))
         if plan.spec.timeout_s is not None:
             self._deadline = time.monotonic() + plan.spec.timeout_s - used
+        self.go_on(plan)
 
-    def _start(self, session: Session, step: int) -> float:
-        used = attempts.running_seconds(session, self._fence.job_id, clock.now())
-        attempts.start(session, self._fence, start_step=step, pid=os.getpid(), now=clock.now())
+    def _start(self, session: Session, step: int, workers: int) -> float:
+        now = clock.now()
+        used = attempts.running_seconds(session, self._fence.job_id, now)
+        attempts.start(session, self._fence, start_step=step, pid=os.getpid(), now=now)
+        attempts.begin_group(session, self._fence, step=step, workers=workers, now=now)
         return used
+
+    def go_on(self, plan: Plan) -> None:
+        """From here on another group of workers trains, which is in the database already."""
+        self._progress = None
+        self._elastic_workers = plan.workers if plan.is_elastic else None
+
+    @property
+    def newest(self) -> Saved | None:
+        """The last checkpoint of an elastic job from which another group can go on."""
+        return self._newest
 
     def take(self, notes: Sequence[Note]) -> None:
         """What the loop told; the next beat that succeeds writes it."""
         for note in notes:
             if isinstance(note, Saved):
                 self._uploads.add(note)
+                if self._elastic_workers is not None and note.state is not None:
+                    self._newest = note
             elif isinstance(note, Progress):
                 self._progress = note
+            elif isinstance(note, PrintedByCode):
+                sys.stderr.write(note.text)  # so it is where all that the attempt prints is, and kept like it
+                sys.stderr.flush()
             else:
                 self._notes.append(note)
         if len(self._notes) > MOST_NOTES:
@@ -180,6 +203,8 @@ class Book:
                 model=self._model,
                 now=now,
             )
+        if intent is None and self._elastic_workers is not None:
+            return None if attempts.granted(session, fence) == self._elastic_workers else "resize"
         return intent
 
     def _finish(self, session: Session, ending: Outcome | Cause) -> None:

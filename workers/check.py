@@ -1,4 +1,7 @@
-"""`python -m workers.check`: proves for each family that its newest P is what its ledger says; prints JSON."""
+"""`python -m workers.check`: proves of each family's newest P and starts that they are what its ledger says.
+
+It prints JSON.
+"""
 
 import json
 import sys
@@ -10,6 +13,7 @@ from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
 from workers.meta.ledger import verify_ledger
+from workers.meta.proof import verify_starts
 
 
 def check(database: Database, storage: Storage) -> dict[str, object]:
@@ -20,7 +24,8 @@ def check(database: Database, storage: Storage) -> dict[str, object]:
     for family in families:
         with database.read() as session:
             verification = verify_ledger(session, storage, family.id)
-        found += [f"family {family.name}: {problem}" for problem in verification.problems]
+            problems = [*verification.problems, *verify_starts(session, storage, family.id)]
+        found += [f"family {family.name}: {problem}" for problem in problems]
     return {"families": len(families), "problems": found}
 
 

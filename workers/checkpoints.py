@@ -33,8 +33,14 @@ class Position:
 
 
 def encode_model(model: nn.Module) -> bytes:
-    """The model's state; parameters have their own names."""
-    return save({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    """The model's state; parameters have their own names. What is shared by several names is written under each."""
+    tensors: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in model.state_dict().items():
+        plain = tensor.detach().cpu().contiguous()
+        tensors[name] = plain.clone() if plain.untyped_storage().data_ptr() in seen else plain
+        seen.add(plain.untyped_storage().data_ptr())
+    return save(tensors)
 
 
 def load_model(model: nn.Module, data: bytes, fresh: Collection[str] = ()) -> None:

@@ -10,13 +10,15 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from service.settings import Settings
+from workers.meta.pulse import Pulse
 from workers.policies import Node, backoff, idle_learners
+from workers.ray_connection import answers
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ class Pool(Protocol):
         """Families that have contributing jobs now: each gets its meta-learner, others lose theirs when idle."""
         ...
 
+    def notice_weights(self, families: frozenset[int]) -> None:
+        """Families whose jobs' final weights wait at present: their meta-learners are told."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -50,16 +56,27 @@ class RayPool:
     """Joins the cluster at `settings.ray_address`, and stays joined."""
 
     def __init__(
-        self, settings: Settings, ensure_learner: Callable[[int], object], end_learner: Callable[[int], object]
+        self,
+        settings: Settings,
+        ensure_learner: Callable[[int], object],
+        end_learner: Callable[[int], object],
+        tell_learner: Callable[[int], object] = lambda _family: None,
+        *,
+        pulse: Pulse | None = None,
+        restart_learner: Callable[[int], object] = lambda _family: None,
     ) -> None:
-        """Both take a family's id; `ensure_learner` makes its actor where there is none. Neither waits."""
+        """All take a family's id; `ensure_learner` makes its actor where there is none. None of them waits."""
         self._settings = settings
         self._ensure_learner = ensure_learner
         self._end_learner = end_learner
+        self._tell_learner = tell_learner
+        self._pulse, self._restart_learner = pulse, restart_learner
         self._view = View()
         self._wanted: frozenset[int] = frozenset()
         self._last_active: dict[int, float] = {}
         self._ensured: dict[int, float] = {}
+        self._weights: frozenset[int] = frozenset()
+        self._told: dict[int, float] = {}
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ray-pool", daemon=True)
@@ -72,6 +89,11 @@ class RayPool:
         if families - self._wanted:
             self._wake.set()
         self._wanted = families
+
+    def notice_weights(self, families: frozenset[int]) -> None:
+        if families - self._weights:
+            self._wake.set()
+        self._weights = families
 
     def close(self) -> None:
         self._closing.set()
@@ -126,18 +148,17 @@ class RayPool:
             log.warning("no Ray: %s", error)
         self._view = replace(self._view, connected=False, error=str(error) if error else None)
         self._ensured.clear()
+        if self._pulse is not None:
+            self._pulse.forget()
+        self._told.clear()
         with suppress(Exception):  # there may be nobody left to say goodbye to
             ray.shutdown()
 
     def _look(self) -> None:
         import ray
 
-        nodes = tuple(
-            Node(node["NodeID"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
-            for node in ray.nodes()  # type: ignore[no-untyped-call]
-            if node["Alive"]
-        )
-        self._view = View(nodes, connected=True, error=None)
+        nodes = [_node(each) for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
+        self._view = View(tuple(nodes), connected=True, error=None)
         try:
             self._tend_learners(time.monotonic())
         except Exception:  # the cluster is there all the same; jobs wait for their learner, and it is tried again
@@ -158,8 +179,28 @@ class RayPool:
             if now - self._ensured.get(family, -_ENSURE_S) >= _ENSURE_S:
                 self._ensured[family] = now
                 self._ensure_learner(family)
+        for family in self._pulse.silent(self._wanted) if self._pulse else ():
+            log.warning("the meta-learner of family %d does not answer: it is restarted", family)
+            self._restart_learner(family)
+        self._told = {family: at for family, at in self._told.items() if family in self._weights}
+        for family in self._weights:  # again after a while: it may have been restarted meanwhile
+            if now - self._told.get(family, -_ENSURE_S) >= _ENSURE_S:
+                self._told[family] = now
+                self._tell_learner(family)
         for family in idle_learners(self._last_active, now, self._settings.learner_idle_s):
             self._end_learner(family)
             log.info("ended the idle meta-learner of family %d", family)
             del self._last_active[family]
             self._ensured.pop(family, None)
+
+
+def living_nodes() -> list[Node]:
+    """The nodes whose raylet answers, as seen by this driver: Ray itself notices a dead one only after a while."""
+    import ray
+
+    alive = [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
+    return [_node(each) for each in alive if answers(f"{each['NodeManagerAddress']}:{each['NodeManagerPort']}")]
+
+
+def _node(seen: Mapping[str, Any]) -> Node:
+    return Node(seen["NodeID"], seen["Resources"].get("CPU", 0.0), seen["Resources"].get("GPU", 0.0))

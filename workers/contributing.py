@@ -10,6 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from service.learning import GROUP_SEQUENCES
 from warpadam.learn import RULES, Contribution
 from warpadam.shapes import AxisKeys, parse_hidden_key, sizes_by_key
 from workers.exchange import Exchange
@@ -63,7 +64,7 @@ class Contributing:
         self._rule = RULES[plan.spec.optimizer.learn]
         self._observer = self._rule.observe(keys, rank=group.rank, world_size=group.world)
         self._start = self._last = max(start, plan.watermark)
-        self._sequence = 0
+        self._sequence = plan.group * GROUP_SEQUENCES
 
     def observe(self, step: int, gradients: Iterable[tuple[str, Tensor]]) -> None:
         if step >= self._start:

@@ -32,7 +32,7 @@ from service.spec import read_stored
 from service.states import JobState
 from workers.cluster import Pool, View
 from workers.launchers import Ended, Launch, Launcher, LaunchError
-from workers.leases import LeaseWatch, Obedience
+from workers.leases import Attention, LeaseWatch, Obedience
 from workers.line import Line, need_of
 from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, may_warm
 
@@ -69,12 +69,15 @@ class Dispatcher:
     _surveyed: float = field(default=0.0, init=False)
     _launched: float = field(default=0.0, init=False)
     _may_warm: bool = field(default=True, init=False)
+    _attention: Attention = field(default_factory=Attention, init=False)
+    _waiting: frozenset[int] = field(default=frozenset(), init=False)
+    """Families whose jobs' final weights wait."""
     _leases: LeaseWatch = field(init=False)
     _obedience: Obedience = field(init=False)
 
     def __post_init__(self) -> None:
-        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s)
-        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S)
+        self._leases = LeaseWatch(self.settings.lease_s, self.settings.start_s, self._attention)
+        self._obedience = Obedience(self.settings.grace_s + OBEDIENCE_MARGIN_S, self._attention)
         self._line = Line(self.settings)
 
     @property
@@ -153,6 +156,7 @@ class Dispatcher:
         with self.database.read() as session:
             idle = job_queries.idle_with_intent(session)
             living = attempts.living(session)
+        self._attention.look()
         if idle:
             self.database.write(lambda session: attempts.obey_intents(session, now))
         for lost in self._leases.lost(living, now):
@@ -192,7 +196,7 @@ class Dispatcher:
         """In one transaction, one dispatcher after the other: what is reserved, and the claim of who fits beside it."""
         take_turns(session, Lock.ADMISSION)
         may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
-        return self._line.claim(session, view, self.launcher.name, may_start)
+        return self._line.claim(session, view, self.launcher.name, may_start, why_not=may_start.why_not)
 
     def _start(self, claim: Claim) -> None:
         launch = _launch(claim.fence)
@@ -228,6 +232,15 @@ class Dispatcher:
                 self._line.look(session, view, snapshot)
 
         self.database.write(write)
+        if view.connected and any(each.granted is not None for each in holders):
+            self.database.write(lambda session: self._resize(session, view))
+
+    def _resize(self, session: Session, view: View) -> None:
+        """What elastic jobs may have, in turn with admission: nothing that is given here is given there too."""
+        take_turns(session, Lock.ADMISSION)
+        may_start = quotas.admission(session, Limits.of(self.settings), clock.now())
+        for job_id, workers in self._line.resize(session, view, may_start).items():
+            log.info("%s may have %d workers", job_id, workers)
 
     def _want_learners(self) -> None:
         """Of families with jobs that contribute or weights to decide about; of guarded ones while any job runs."""
@@ -236,6 +249,9 @@ class Dispatcher:
             waiting = start_queries.families_waiting(session)
         wanted = (each.family_id for each in holders if each.family_id in guarded or read_stored(each.spec).contributes)
         self.pool.want_learners(frozenset((*wanted, *waiting)))
+        if self._waiting != frozenset(waiting):
+            self._waiting = frozenset(waiting)
+            self.pool.notice_weights(self._waiting)
 
     def _release(self, fence: Fence, failure: Failure, *, unless_renewed: datetime | None = None) -> JobState:
         """The end of an attempt that said nothing; where it has spoken meanwhile, its own word stands."""

@@ -111,7 +111,7 @@ class Waiting:
     patience_s: float = 600.0
     """Without an answer for so long the attempt fails; another one goes on from its last checkpoint."""
     farewell_s: float = 5.0
-    """What a pause or the machine's end leaves for a last answer; a cancel leaves nothing."""
+    """What a pause, a resize or the machine's end leaves for a last answer; a cancel leaves nothing."""
     warn_after_s: float = 15.0
 
 
@@ -185,7 +185,7 @@ class LearnerExchange:
             now = time.monotonic()
             if (reason := self._waiting.stop()) is not None:
                 asked_at = min(asked_at, now)
-                patient = reason in ("pause", "preempt")
+                patient = reason in ("pause", "preempt", "resize")
                 if now - asked_at >= (self._waiting.farewell_s if patient else 0.0):
                     return reason
             if now - began >= self._waiting.patience_s:

@@ -3,7 +3,9 @@
 TrainingError                known causes; carry category, code and a message that says what to do
 ├── NotFiniteError           the loss or the gradients left the numbers: training diverged
 ├── BadInputError            the data, weights or P do not fit the job
-└── WorkersLostError         workers died or could not start
+├── CodeDisabledError        the job has code of its own, which is not allowed any more
+├── WorkersLostError         workers died or could not start
+└── NotPlacedError           there was no place for the workers where one was expected
 
 Everything else is judged by `classify`: errors that the job's own description causes are the user's and are not tried
 again; the rest is the infrastructure's and is.
@@ -48,10 +50,19 @@ class BadInputError(TrainingError):
     code = "bad_input"
 
 
+class CodeDisabledError(TrainingError):
+    code = "code_disabled"
+
+
 class WorkersLostError(TrainingError):
     """Workers died or could not start; what they said themselves, if anything, goes before it."""
 
     code = "worker_failed"
+    category = "infrastructure"
+
+
+class NotPlacedError(TrainingError):
+    code = "not_placed"
     category = "infrastructure"
 
 
@@ -69,7 +80,7 @@ def classify(error: BaseException) -> Cause:
         return Cause("user", "out_of_memory", OUT_OF_MEMORY)
     if isinstance(error, ValueError | TypeError | IndexError) or _is_torch_refusal(error):
         return Cause("user", "bad_input", f"The job cannot be trained as described: {_first_line(error)}")
-    if _is_lost_peer(error):
+    if is_lost_peer(error):
         return Cause("infrastructure", "worker_failed", "A worker of the group was lost: the others could not go on.")
     return Cause("infrastructure", "worker_failed", f"{type(error).__name__}: {_first_line(error)}")
 
@@ -88,7 +99,7 @@ def _is_torch_refusal(error: BaseException) -> bool:
     )
 
 
-def _is_lost_peer(error: BaseException) -> bool:
+def is_lost_peer(error: BaseException) -> bool:
     """What gloo and NCCL raise in those that are left when one of a group has died."""
     return isinstance(error, RuntimeError) and bool(re.search(r"gloo|nccl|by peer", str(error), re.IGNORECASE))
 

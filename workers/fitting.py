@@ -11,13 +11,15 @@ from typing import Any, Protocol
 
 import ray.train
 import torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
+from ray.train import ControllerError, FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
 
 from service.settings import Settings
 from service.spec import JobSpec
+from workers.code import host
 from workers.exchange import Exchange, Interrupted, LearnerExchange, NullExchange, Waiting
-from workers.failures import Cause, WorkersLostError, classify
+from workers.failures import Cause, NotPlacedError, WorkersLostError, classify
 from workers.group import Group
 from workers.mailbox import (
     Ended,
@@ -43,6 +45,9 @@ TRAIN_VARIABLES = {
 }
 """What Train reads from the environment; what is set there already stays."""
 
+ELASTIC_VARIABLES = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20"}
+"""An elastic group that finds no place for so long is tried with fewer workers. Ray may take 15 s to miss a node."""
+
 COLLECTIVE_S = 300
 """A worker that waits for the others for so long gives up: half an hour is the default."""
 GROUP_PATIENCE_S = 240.0
@@ -63,15 +68,17 @@ class Fit(Protocol):
 
 def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
     """Whichever way suits the job; `folder` is where Train may keep its own files."""
-    if trains_here(plan):
+    if trains_here(plan, settings):
         return InProcess(plan, settings)
     return OnCluster(plan, settings.ray_namespace, folder)
 
 
-def trains_here(plan: Plan) -> bool:
-    """Whether one worker without a GPU does it, which needs no cluster."""
+def trains_here(plan: Plan, settings: Settings) -> bool:
+    """Whether one worker without a GPU does it, and not on a cluster: runners are on the head, which trains nothing.
+    User code never runs where credentials are."""
     resources = plan.spec.resources
-    return resources.min_workers == 1 and resources.gpus_per_worker == 0
+    alone = resources.max_workers == 1 and resources.gpus_per_worker == 0
+    return alone and not plan.runs_code and settings.launcher == "process"
 
 
 class InProcess:
@@ -120,35 +127,47 @@ class OnCluster:
         return MailboxSource(self._mailbox)
 
     def run(self) -> None:
+        elastic = self._plan.is_elastic
         trainer = TorchTrainer(
             _worker,
             train_loop_config={"mailbox": self._mailbox, "namespace": self._namespace},
-            scaling_config=_scaling(self._plan.spec),
+            scaling_config=_scaling(self._plan),
             run_config=RunConfig(
-                name=f"{self._plan.job}-{self._plan.attempt}",
+                name=f"{self._plan.job}-{self._plan.attempt}-{self._plan.group}",
                 storage_path=str(self._folder),
-                failure_config=FailureConfig(max_failures=0),
+                failure_config=_failures(elastic=elastic),
             ),
-            torch_config=TorchConfig(
-                backend="nccl" if self._plan.spec.resources.gpus_per_worker else "gloo", timeout_s=COLLECTIVE_S
-            ),
+            torch_config=TorchConfig(backend=_backend(self._plan), timeout_s=COLLECTIVE_S),
         )
-        for name, value in TRAIN_VARIABLES.items():
+        for name, value in {**TRAIN_VARIABLES, **(ELASTIC_VARIABLES if elastic else {})}.items():
             os.environ.setdefault(name, value)
         try:
             trainer.fit()
+        except ControllerError as error:
+            if isinstance(error.controller_failure, WorkerGroupStartupTimeoutError):
+                raise NotPlacedError(f"There was no place for {self._plan.workers} workers in time.") from error
+            raise WorkersLostError(f"the workers could not be started: {error}") from error
         except TrainingFailedError as error:
             raise WorkersLostError(f"the workers ended: {str(error).splitlines()[0]}") from error
 
 
-def _scaling(spec: JobSpec) -> ScalingConfig:
-    resources = spec.resources
+def _failures(*, elastic: bool) -> FailureConfig:
+    """An elastic group that is not placed in time ends; others wait in Ray as long as it takes. None is restarted."""
+    limit = 0 if elastic else -1
+    return FailureConfig(max_failures=0, controller_failure_limit=limit)  # type: ignore[call-arg]  # types of V1
+
+
+def _backend(plan: Plan) -> str:
+    """Between the workers themselves; what runs user code below them makes a group of its own."""
+    return "nccl" if plan.spec.resources.gpus_per_worker and not plan.runs_code else "gloo"
+
+
+def _scaling(plan: Plan) -> ScalingConfig:
+    resources = plan.spec.resources
     each: dict[str, float] = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         each["GPU"] = resources.gpus_per_worker
-    return ScalingConfig(
-        num_workers=resources.min_workers, use_gpu=bool(resources.gpus_per_worker), resources_per_worker=each
-    )
+    return ScalingConfig(num_workers=plan.workers, use_gpu=bool(resources.gpus_per_worker), resources_per_worker=each)
 
 
 def _worker(config: dict[str, Any]) -> None:
@@ -159,9 +178,12 @@ def _worker(config: dict[str, Any]) -> None:
     reporter = MailboxReporter(mailbox)
     try:
         plan = read_plan(mailbox)
-        group = Group(context.get_world_rank(), context.get_world_size(), _device(plan.spec))
-        exchange = exchange_for(plan, config["namespace"], reporter) if group.leads else NullExchange()
-        work(plan, group, reporter, exchange)
+        rank, world = context.get_world_rank(), context.get_world_size()
+        exchange = exchange_for(plan, config["namespace"], reporter) if rank == 0 else NullExchange()
+        if plan.runs_code:
+            host.run(plan, Group(rank, world), reporter, exchange, str(_free_device(plan.spec)))
+        else:
+            work(plan, Group(rank, world, _device(plan.spec)), reporter, exchange)
     except Exception as error:
         reporter.post(Failed(context.get_world_rank(), classify(error)))
         raise
@@ -170,11 +192,18 @@ def _worker(config: dict[str, Any]) -> None:
 
 
 def _device(spec: JobSpec) -> torch.device:
+    """The GPU of this worker, which is used from here on."""
+    device = _free_device(spec)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def _free_device(spec: JobSpec) -> torch.device:
     """The GPU that Ray gave this worker, where the job asked for one and there is one; a pretended one is none."""
     if not (spec.resources.gpus_per_worker and torch.cuda.is_available()):
         return torch.device("cpu")
     device: torch.device = ray.train.torch.get_device()
-    torch.cuda.set_device(device)
     return device
 
 
@@ -207,7 +236,7 @@ def exchange_for(
     waiting = Waiting(
         stop=reporter.stop,
         warn=lambda text: reporter.post(Event("warning", text, level="warning")),
-        patience_s=Waiting.patience_s if trains_here(plan) else GROUP_PATIENCE_S,
+        patience_s=Waiting.patience_s if plan.workers == 1 else GROUP_PATIENCE_S,
     )
     return LearnerExchange(client, plan.job, plan.token, follow=follow, version=plan.warp_version, waiting=waiting)
 
@@ -220,8 +249,11 @@ def forget_settings() -> None:
 
 
 def last_word(notes: "list[Ended | Failed]") -> Ended | Cause | None:
-    """What counts of the workers' last words: the first failure, for the others only follow from it; else the end."""
-    failed = [note for note in notes if isinstance(note, Failed)]
+    """What counts of the workers' last words: the first failure, for the others only follow from it; else the end.
+
+    A failure of the user's goes before others: that a worker was lost is what the others see of it.
+    """
+    failed = [note.cause for note in notes if isinstance(note, Failed)]
     if failed:
-        return failed[0].cause
+        return next((cause for cause in failed if cause.category == "user"), failed[0])
     return next((note for note in notes if isinstance(note, Ended)), None)

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 T = TypeVar("T")
 
@@ -28,6 +28,12 @@ class Group:
         """Replaces the tensor by its sum over the ranks, the same bits on each."""
         if self.world > 1:
             dist.all_reduce(tensor)
+
+    def align(self, model: nn.Module) -> None:
+        """Gives every rank the buffers of rank 0, which are what a checkpoint holds: batch norm's, say."""
+        if self.world > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
 
     def gather(self, mine: T) -> list[T]:
         """Everybody's object in order of rank, on rank 0; an empty list elsewhere."""

@@ -6,7 +6,7 @@ Every step may be interrupted, and several dispatchers may do it at once.
 import logging
 import threading
 
-from service import clock, garbage, retention
+from service import clock, collecting, garbage, logs, retention
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
@@ -21,9 +21,14 @@ def tidy(database: Database, storage: Storage, settings: Settings) -> garbage.Co
     now = clock.now()
     gone = retention.keep_checkpoints(database, settings, now)
     retention.keep_records(database, settings, now)
+    logs.drop_files(settings.data_dir / "logs", settings.keep_logs_days, now)
+    retention.keep_matches(database, now)
+    let_go = collecting.collect(database, settings, now)
     collected = garbage.collect(database, storage, now, settings.gc_grace_s)
     if gone or collected.removed or collected.aside:
         log.info("checkpoints dropped: %d; files removed: %d, unfinished: %d", gone, collected.removed, collected.aside)
+    if let_go.warps or let_go.starts:
+        log.info("files let go of: versions of P %d, starts and what they came from %d", let_go.warps, let_go.starts)
     return collected
 
 

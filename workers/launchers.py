@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from service.frost import Frost
 from service.processes import end_group, members, signal_group
 from workers import scratch
-from workers.frost import Frost
 from workers.registry import Known, Registry
 from workers.spares import Spare, Spares
 

@@ -13,6 +13,30 @@ from service.attempts import Fence, Living
 
 SECOND_LOOK_S = 5.0
 """A lease that is over when it is first seen gets so long for a heartbeat: the machine may have slept."""
+LONGEST_LOOK_S = 1.0
+"""A look that took longer was held up by something; much less than the above."""
+
+
+@dataclass
+class Attention:
+    """A clock that counts at most `LONGEST_LOOK_S` from one `look` to the next.
+
+    Who could not look for long waited for the database, or was stopped itself; then nobody may have been able to renew
+    a lease, or to hear what is wanted, and is not to be judged by that time.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    _seen: float | None = field(default=None, init=False)
+    _at: float = field(default=0.0, init=False)
+
+    def look(self) -> None:
+        now = self.clock()
+        if self._seen is not None:
+            self._at += min(now - self._seen, LONGEST_LOOK_S)
+        self._seen = now
+
+    def __call__(self) -> float:
+        return self._at
 
 
 @dataclass

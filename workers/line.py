@@ -17,6 +17,7 @@ from service.settings import Settings
 from service.spec import JobSpec, read_stored
 from workers.admission import Holding, Waiting, decide, shares_of
 from workers.cluster import View
+from workers.elastic import Elastic, first_size, resized
 from workers.policies import Need
 
 ACCOUNT_EVERY_S = 5.0
@@ -27,6 +28,15 @@ _TRIES = 20
 """How often a claimer looks again whose job went to another."""
 
 MayStart = Callable[[str, JobSpec], bool]
+
+
+WhyNot = Callable[[str, JobSpec], str | None]
+
+QUOTA = "waits until its project runs less: its quota is used up"
+
+
+def _by_its_quota(_project: str, _spec: JobSpec) -> str | None:
+    return QUOTA
 
 
 def _anybody(_project: str, _spec: JobSpec) -> bool:
@@ -42,26 +52,35 @@ class Line:
     _accounted: datetime | None = field(default=None, init=False)
 
     def claim(
-        self, session: Session, view: View, launcher: str, may_start: MayStart = _anybody, now: datetime | None = None
+        self,
+        session: Session,
+        view: View,
+        launcher: str,
+        may_start: MayStart = _anybody,
+        now: datetime | None = None,
+        *,
+        why_not: WhyNot = _by_its_quota,
     ) -> Claim | None:
         """Claims whose turn it is and who fits beside what is reserved; None where there is nobody.
 
-        `may_start` says whether a project may start such a job at all, by its quotas.
+        `may_start` says whether a project may start such a job at all, by its quotas; `why_not`, what then to tell.
         """
         for _ in range(_TRIES):
             at = now or clock.now()
             heads = queue.heads(session, at)
             specs = {each.id: read_stored(each.spec) for each in heads}
             allowed = [each for each in heads if may_start(each.project, specs[each.id])]
+            waiting = [_waiting(each, specs[each.id], at) for each in allowed]
+            holding = holdings(queue.holders(session), at)
             decision = decide(
-                [_waiting(each, specs[each.id], at) for each in allowed],
+                waiting,
                 view.nodes,
-                holdings(queue.holders(session), at),
+                holding,
                 queue.shares_used(session, at, self.settings.fair_share_half_life_s),
                 patience_s=self.settings.queue_patience_s,
             )
             self._reasons = dict(decision.reasons) | {
-                each.lane: Reason("quota", "waits until its project runs less: its quota is used up")
+                each.lane: Reason("quota", why_not(each.project, specs[each.id]) or QUOTA)
                 for each in heads
                 if each not in allowed
             }
@@ -70,10 +89,50 @@ class Line:
             if decision.start is None:
                 return None
             chosen = next(each for each in heads if each.id == decision.start.id)
-            claim = attempts.claim_this(session, chosen, now=at, lease_s=self.settings.start_s, launcher=launcher)
+            claim = attempts.claim_this(
+                session,
+                chosen,
+                now=at,
+                lease_s=self.settings.start_s,
+                launcher=launcher,
+                workers=first_size(
+                    decision.start.need,
+                    specs[chosen.id].resources.max_workers,
+                    [each for each in waiting if each.id != chosen.id],
+                    view.nodes,
+                    [each.need for each in holding],
+                ),
+            )
             if claim is not None:
                 return claim
         return None
+
+    def resize(
+        self, session: Session, view: View, may_start: MayStart = _anybody, now: datetime | None = None
+    ) -> dict[str, int]:
+        """Grants elastic jobs more or fewer workers, behind admission's lock; job → number, of those it changed."""
+        at = now or clock.now()
+        holders = queue.holders(session)
+        elastic = [_elastic(each, at) for each in holders if each.granted is not None and each.groups]
+        if not elastic:
+            return {}
+        at_work = {each.id for each in elastic}
+        changed = resized(
+            elastic,
+            [_waiting(each, spec, at) for each, spec in self._allowed(session, at, may_start)],
+            view.nodes,
+            holdings([each for each in holders if each.id not in at_work], at),
+            queue.shares_used(session, at, self.settings.fair_share_half_life_s),
+            every_s=self.settings.elastic_every_s,
+        )
+        for each in holders:
+            if each.id in changed:
+                attempts.grant(session, each.id, each.attempt, changed[each.id])
+        return changed
+
+    def _allowed(self, session: Session, at: datetime, may_start: MayStart) -> list[tuple[Candidate, JobSpec]]:
+        heads = [(each, read_stored(each.spec)) for each in queue.heads(session, at)]
+        return [(each, spec) for each, spec in heads if may_start(each.project, spec)]
 
     def told(self) -> dict[str, dict[str, str]]:
         """Lane → why its first job does not start."""
@@ -98,11 +157,26 @@ class Line:
 
 def need_of(holder: Holder) -> Need:
     """What a job that has an attempt reserves at present."""
-    return Need.of(read_stored(holder.spec).resources, holder.workers)
+    return Need.of(read_stored(holder.spec).resources, holder.reserved)
 
 
 def holdings(holders: list[Holder], now: datetime) -> list[Holding]:
     return [Holding(each.project, need_of(each), (now - each.claimed_at).total_seconds()) for each in holders]
+
+
+def _elastic(holder: Holder, now: datetime) -> Elastic:
+    resources = read_stored(holder.spec).resources
+    began = datetime.fromisoformat(holder.groups[-1]["at"])
+    return Elastic(
+        id=holder.id,
+        project=holder.project,
+        need=Need.of(resources, holder.granted),
+        least=resources.min_workers,
+        most=resources.max_workers,
+        is_settled=holder.granted == holder.workers,
+        still_s=(now - began).total_seconds(),
+        eta_s=holder.eta_s,
+    )
 
 
 def _waiting(each: Candidate, spec: JobSpec, now: datetime) -> Waiting:

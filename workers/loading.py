@@ -4,14 +4,14 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from service import attempts, datasets, learning, warps
+from service import attempts, codes, datasets, learning, warps
 from service.attempts import Claim, Fence
 from service.data import DataError
 from service.db.models import Dataset, Family
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
-from workers.failures import BadInputError
+from workers.failures import BadInputError, CodeDisabledError
 from workers.plan import Plan
 from workers.tasks.data import Split
 
@@ -35,6 +35,7 @@ class _Rows:
 
     claim: Claim
     dataset: Dataset
+    package: Dataset | None
     warp: bytes | None
     watermark: int
     resume: tuple[str, str] | None
@@ -65,7 +66,10 @@ def load(memory: Memory, fence: Fence) -> Plan:
         warp_version=resolved.warp_version,
         resume_model=memory.storage.get(model) if model else None,
         resume_state=memory.storage.get(state) if state else None,
+        workers=rows.claim.workers,
         watermark=rows.watermark,
+        package=_package(memory, rows),
+        confinement=memory.settings.code_confinement,
         max_axis=memory.settings.max_axis,
         max_contribution_bytes=memory.settings.max_contribution_bytes,
     )
@@ -81,7 +85,21 @@ def _read(session: Session, fence: Fence) -> _Rows:
         warp = warps.content(session, warps.get(session, family, version))
     newest = attempts.latest_checkpoint(session, fence.job_id)
     resume = (newest.path, newest.state_path) if newest and newest.state_path else None
-    return _Rows(claim, dataset, warp, learning.watermark(session, fence.job_id), resume)
+    pinned = claim.resolved.package
+    package = session.get_one(Dataset, pinned.dataset_id) if pinned else None
+    return _Rows(claim, dataset, package, warp, learning.watermark(session, fence.job_id), resume)
+
+
+def _package(memory: Memory, rows: _Rows) -> bytes | None:
+    pinned = rows.claim.resolved.package
+    if pinned is None or rows.package is None:
+        return None
+    if not memory.settings.allow_code:
+        raise CodeDisabledError("This service runs user code no more: ask who runs it to set WARPADAM_ALLOW_CODE.")
+    try:
+        return codes.open_package(memory.storage, memory.settings, rows.package, pinned.sha256)
+    except DataError as error:
+        raise BadInputError(str(error)) from error
 
 
 def _split(memory: Memory, rows: _Rows) -> Split:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from workers.failures import Cause, WorkersLostError
 from workers.reporting import Message, Outcome, Stop
@@ -121,8 +122,10 @@ class _Remote(Protocol[R]):
 
 
 def open_mailbox(plan: "Plan") -> Handle:
-    """A mailbox that hands out this plan; it ends when the caller's process does."""
-    return cast(Handle, ray.remote(Mailbox).options(num_cpus=0).remote([ray.put(plan)]))
+    """A mailbox that hands out this plan, on the caller's node: it ends when the caller's process does, and not when
+    a worker's node does."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return cast(Handle, ray.remote(Mailbox).options(num_cpus=0, scheduling_strategy=here).remote([ray.put(plan)]))
 
 
 def read_plan(mailbox: Handle) -> "Plan":

@@ -22,6 +22,8 @@ class Oversight:
     began: float
     needs_begin: bool = False
     """Whether the loop hears nothing before its first step: workers that are still being placed."""
+    runs_code: bool = False
+    """Whether the loop runs user code, whose fault it is then where it stands still."""
     _step: int | None = field(default=None, init=False)
     _moved: float = field(default=0.0, init=False)
     _slowest: float = field(default=0.0, init=False)
@@ -39,6 +41,13 @@ class Oversight:
         if still < max(self.stall_s, SLOWEST_STEPS * self._slowest):
             return None
         where = "before its first step" if step is None else f"at step {step}"
+        if self.runs_code:
+            return Cause(
+                "user",
+                "stalled",
+                f"Your code stood still {where} for {still:.0f} s: look for a loop without end or a lock in it. If its "
+                "steps take longer than WARPADAM_STALL_S, that can be raised.",
+            )
         return Cause(
             "infrastructure",
             "stalled",

@@ -1,5 +1,7 @@
 """From a plan to what the loop works with: the model with its weights, the optimizer, and the position of a resume."""
 
+from pathlib import Path
+
 import torch
 from torch.optim import AdamW, Optimizer
 
@@ -13,6 +15,7 @@ from workers.checkpoints import Position
 from workers.group import Group
 from workers.plan import Plan
 from workers.tasks import models
+from workers.tasks.models import Prepared
 
 
 def make_deterministic(device: torch.device, threads: int) -> None:
@@ -23,29 +26,48 @@ def make_deterministic(device: torch.device, threads: int) -> None:
         torch.backends.cudnn.deterministic = True
 
 
-def prepare_model(plan: Plan, group: Group) -> models.Model:
-    """Weights drawn from the seed, or those of the base, or those of the checkpoint to resume from."""
-    model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
+def prepare_model(plan: Plan, group: Group) -> Prepared:
+    """Weights drawn from the seed, or those of the base, or those of the checkpoint to resume from. Collective."""
+    prepared = _build(plan)
+    module = prepared.module
     if plan.resume_model is not None:
-        checkpoints.load_model(model, plan.resume_model)
+        checkpoints.load_model(module, plan.resume_model)
     elif plan.base is not None:
-        checkpoints.load_model(model, plan.base, plan.fresh)
-    return model.to(group.device)
+        checkpoints.load_model(module, plan.base, plan.fresh)
+    elif plan.runs_code and group.world > 1:  # what code draws need not be the same everywhere
+        checkpoints.load_model(module, group.share(checkpoints.encode_model(module) if group.leads else b""))
+    module.to(group.device)
+    if plan.runs_code:
+        from workers.code import build
+
+        build.try_forward(plan, module, group.device)
+        build.checked_outputs(plan, module)
+    return prepared
 
 
-def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Optimizer:
+def _build(plan: Plan) -> Prepared:
+    if plan.runs_code:
+        from workers.code import build  # imports a user's package: only its own process has unpacked one
+
+        assert plan.code_folder is not None, "user code runs in a process of its own only (workers/code)"
+        return build.build(plan, Path(plan.code_folder))
+    model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
+    return Prepared(model, model.axis_keys)
+
+
+def prepare_optimizer(plan: Plan, prepared: Prepared, warp: bytes | None) -> Optimizer:
     """The job's optimizer; `warp` are the bytes of the P to begin with."""
-    options = plan.spec.optimizer
+    options, model = plan.spec.optimizer, prepared.module
     if options.name == "adamw":
         return AdamW(
-            model.named_parameters(),
+            [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
             lr=options.lr,
             betas=options.betas,
             eps=options.eps,
             weight_decay=options.weight_decay,
         )
     return WarpAdam(
-        model,
+        [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad],
         lr=options.lr,
         betas=options.betas,
         eps=options.eps,
@@ -53,6 +75,7 @@ def prepare_optimizer(plan: Plan, model: models.Model, warp: bytes | None) -> Op
         project_back=options.project_back,
         adapt=Adaptation(axes=options.adapt, max_axis=plan.max_axis),
         warp=None if warp is None else Warp.from_bytes(warp),
+        axes=prepared.axis_keys,
     )
 
 
@@ -65,7 +88,24 @@ def starting_warp(plan: Plan, keys: AxisKeys, group: Group) -> tuple[int | None,
         return checkpoints.warp_of(plan.resume_state)
     if plan.uses_own_data:
         return None, group.share(own_basis(plan, keys) if group.leads else None)
+    if plan.runs_code and plan.warp is not None and not_covered(plan, keys) is not None:
+        return None, None
     return plan.warp_version, plan.warp
+
+
+def not_covered(plan: Plan, keys: AxisKeys) -> str | None:
+    """Why the P that the job got at submit, when nobody knew its axes, does not suit it; None: it does."""
+    if plan.resume_state is not None or plan.warp is None:
+        return None
+    theirs = Warp.from_bytes(plan.warp).keys()
+    ours = sizes_by_key(keys)
+    if ours.keys() & set(theirs):
+        return None
+    has = ", ".join(sorted(ours)[:4]) or "none with a key"
+    return (
+        f"P version {plan.warp_version} has no axis of this model: it has {', '.join(sorted(theirs)[:4])}, the model "
+        f"{has}. The job trains without P."
+    )
 
 
 def own_basis(plan: Plan, keys: AxisKeys) -> bytes | None:

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from service.attempts import LostLease
 from workers.failures import Cause, WorkersLostError
-from workers.mailbox import Ended, Failed, Note, Source
+from workers.mailbox import Ended, Failed, Inbox, Note, Source
 from workers.oversight import Oversight
 from workers.policies import backoff
 from workers.reporting import Outcome, Stop
@@ -38,6 +38,9 @@ class Records(Protocol):
 
 PATIENCE_S = 600.0
 """What was told is written for so long, whatever the database and the storage say, before the attempt gives up."""
+
+HEAR_S = 0.1
+"""Between two looks for the last words of workers."""
 
 End = Callable[[Outcome | Cause], None]
 """Records how the attempt ended, and ends this process: called from the heartbeat's thread."""
@@ -75,6 +78,18 @@ class Recorder:
             if self._asked:
                 source.tell(self._asked)
 
+    def hear_out(self, patience_s: float) -> list[Ended | Failed]:
+        """The last words of the workers that have ended, which are waited for so long, and forgotten here; their source
+        with them. May raise WorkersLostError."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            with self._beating:
+                self._take()
+                if self._words or time.monotonic() >= deadline:
+                    words, self._words, self._source = self._words, [], Inbox()
+                    return words
+            time.sleep(HEAR_S)
+
     def ask(self, stop: Stop) -> None:
         """Asks the loop to stop; safe in a signal handler. The first reason stands."""
         self._asked = self._asked or stop
@@ -85,7 +100,7 @@ class Recorder:
         return self._asked
 
     def drain(self) -> list[Ended | Failed]:
-        """Ends the thread, writes all that is left, checkpoints too; the workers' last words.
+        """Ends the thread, writes all that is left, checkpoints too; last words that nobody heard yet.
 
         It beats on meanwhile, so that a slow storage costs no lease, and tries again where something failed.
         """
@@ -160,5 +175,7 @@ class Recorder:
         self._records.take([note for note in notes if not isinstance(note, Ended | Failed)])
 
     def _tell(self, stop: Stop) -> None:
-        self._asked = self._asked or stop
-        self._source.tell(self._asked)
+        """`resize` is of the present group alone."""
+        if stop != "resize":
+            self._asked = self._asked or stop
+        self._source.tell(self._asked or stop)

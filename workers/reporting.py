@@ -4,8 +4,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
-Stop = Literal["cancel", "pause", "preempt", "timeout", "lost"]
-"""Why an attempt is asked to end: by its user, its machine, its time limit, or because it owns the job no more."""
+Stop = Literal["cancel", "pause", "preempt", "timeout", "lost", "resize"]
+"""Why an attempt is asked to end: by its user, its machine, its time limit, or because it owns the job no more.
+
+`resize` ends only a group of workers: the attempt goes on with another number of them.
+"""
 
 Level = Literal["info", "warning", "error"]
 Data = dict[str, str | int | float | None]
@@ -69,7 +72,14 @@ class Outcome:
     """A published version of P that contains what this job contributed."""
 
 
-Message = Metric | Event | WarpUse | Saved | Progress
+@dataclass(frozen=True)
+class Printed:
+    """Whole lines that user code printed, bounded by whoever tells them."""
+
+    text: str
+
+
+Message = Metric | Event | WarpUse | Saved | Progress | Printed
 
 
 class Reporter(Protocol):

@@ -23,7 +23,6 @@ from typing import TypeVar
 from service.attempts import Fence, LostLease
 from service.db.outages import patiently
 from service.settings import Settings
-from workers import checkpoints
 from workers.book import Book
 from workers.failures import Cause, WorkersLostError, classify
 from workers.fitting import fit_for, last_word, trains_here
@@ -34,6 +33,7 @@ from workers.oversight import Oversight
 from workers.plan import Plan
 from workers.ray_connection import connect
 from workers.recorder import Recorder
+from workers.regroup import Regroup, start_step
 from workers.reporting import Outcome
 from workers.scratch import scratch
 from workers.waiting import Ran, wait_for_attempts
@@ -43,6 +43,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 RECORDED, LOST = 0, 1
+LAST_WORDS_S, FAILED_WORDS_S = 10.0, 1.0
+"""The last words of workers that have ended are waited for so long: after an error there may be none."""
 
 
 class Runner:
@@ -103,36 +105,63 @@ class Runner:
         try:
             plan = self._patiently(lambda: load(self._memory, self._fence))
             if (early := self._recorder.asked) is not None:
-                return Outcome(_start_step(plan), 0.0, stopped=early)
-            self._fit(plan)
-            failure = None
+                return Outcome(start_step(plan), 0.0, stopped=early)
+            ending = self._train(plan)
         except LostLease:
             raise
         except Exception as error:
             log.exception("the attempt failed")
-            failure = classify(error)
+            ending = classify(error)
         try:
-            words = self._patiently(self._recorder.drain)
+            self._patiently(self._recorder.drain)
         except LostLease:
             raise
         except Exception as error:
             log.exception("what the attempt told could not be recorded")
             return classify(error)
-        return self._ending(words, failure)
+        return ending
+
+    def _train(self, plan: Plan) -> Outcome | Cause:
+        """How the workers ended: one group, or of an elastic job one after the other."""
+        regroup = Regroup(self._memory, self._fence, plan)
+        while True:
+            ending = self._fit(plan)
+            following = regroup.after(ending, self._book.newest, lambda: self._recorder.asked)
+            if not isinstance(following, Plan):
+                return following
+            log.info("%d workers go on from step %d: %s", following.workers, start_step(following), ending)
+            plan = following
 
     def _patiently(self, work: Callable[[], T]) -> T:
         """What the attempt cannot go on without waits for a database that is away; beats are tried again anyway."""
         return patiently(work, self._memory.settings.database_patience_s)
 
-    def _fit(self, plan: Plan) -> None:
-        settings, here = self._memory.settings, trains_here(plan)
+    def _fit(self, plan: Plan) -> Outcome | Cause:
+        """How one group of workers ended."""
+        failure = None
+        try:
+            self._run_fit(plan)
+        except LostLease:
+            raise
+        except Exception as error:
+            log.exception("the workers ended with an error")
+            failure = classify(error)
+        words = self._recorder.hear_out(LAST_WORDS_S if failure is None else FAILED_WORDS_S)
+        return self._ending(words, failure)
+
+    def _run_fit(self, plan: Plan) -> None:
+        settings = self._memory.settings
+        here = trains_here(plan, settings)
         if not here:
             _join(settings)
         with nullcontext(Path()) if here else scratch() as folder:
             fit = fit_for(plan, settings, folder)
+            if plan.group == 0:
+                self._book.begin(plan, start_step(plan))
+            else:
+                self._book.go_on(plan)
             self._recorder.listen(fit.source)
-            self._book.begin(plan, _start_step(plan))
-            self._oversight.needs_begin = not here
+            self._oversight.needs_begin, self._oversight.runs_code = not here, plan.runs_code
             fit.run()
         self.leaves_no_trace = fit.leaves_no_trace
 
@@ -154,10 +183,6 @@ def _join(settings: Settings) -> None:
         connect(settings)
     except Exception as error:
         raise WorkersLostError(f"Ray could not be joined: {error}") from error
-
-
-def _start_step(plan: Plan) -> int:
-    return checkpoints.position_of(plan.resume_state).step if plan.resume_state is not None else 0
 
 
 def get_ready(settings: Settings) -> Memory:

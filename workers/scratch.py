@@ -7,12 +7,14 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX, _NEW = "wa-fit-", "wa-new-"
 _LOCK = ".lock"
+_UNLOCKED_S = 60.0
 
 
 @contextmanager
@@ -33,13 +35,23 @@ def scratch() -> Iterator[Path]:
 def sweep() -> int:
     """Removes the folders of this user's processes that are gone; how many there were."""
     removed = 0
-    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for folder in _folders():
         with suppress(OSError):
             if folder.stat().st_uid == os.getuid() and (held := _lock(folder)) is not None:
                 shutil.rmtree(folder, ignore_errors=True)
                 os.close(held)
                 removed += 1
     return removed
+
+
+def _folders() -> Iterator[Path]:
+    """A new one is locked at once, unless whoever made it died in between."""
+    root = Path(tempfile.gettempdir())
+    yield from root.glob(f"{PREFIX}*")
+    for folder in root.glob(f"{_NEW}*"):
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _UNLOCKED_S:
+                yield folder
 
 
 def _lock(folder: Path) -> int | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from warpadam import Warp, WarpAdam
 from workers import checkpoints, preparing
+from workers.code.undo import Undo
 from workers.contributing import contributor
 from workers.evaluation import Scores, evaluate
 from workers.exchange import Exchange, NewWarp
@@ -53,17 +54,21 @@ class Training:
             device=group.device,
             share=Share(group.rank, group.world),
         )
-        self.model = preparing.prepare_model(plan, group)
-        version, self.warp = preparing.starting_warp(plan, self.model.axis_keys, group)
-        self.optimizer = preparing.prepare_optimizer(plan, self.model, self.warp)
+        prepared = preparing.prepare_model(plan, group)
+        self.model, keys = prepared.module, prepared.axis_keys
+        version, self.warp = preparing.starting_warp(plan, keys, group)
+        self.optimizer = preparing.prepare_optimizer(plan, prepared, self.warp)
         self.position = preparing.resume(plan, self.optimizer)
         self.gradients = Gradients(self.model, group)
-        self.contributor = contributor(plan, self.model.axis_keys, group, exchange, self.position.step)
+        self.undo = Undo(self.model, group.device) if plan.runs_code else None
+        self.contributor = contributor(plan, keys, group, exchange, self.position.step)
         self.teller = Teller(reporter, self.position.step, plan.steps, self.position.seconds)
         self.scores: Scores | None = None
         self.scored_at = self.saved_at = -1
         self.best_model: bytes | None = None
         self.arrived: NewWarp | None = None
+        if (why := preparing.not_covered(plan, keys)) is not None:
+            reporter.post(Event("warning", why, level="warning"))
         own = plan.uses_own_data and self.warp is not None
         reporter.post(WarpUse(self.position.step, version, "data" if own else None))
 
@@ -93,6 +98,8 @@ class Training:
     def backward(self, step: int) -> Signals:
         """Forward, backward, and one all-reduce: gradients and signals of the whole batch, the same on every rank."""
         self.gradients.zero()
+        if self.undo:
+            self.undo.note()
         inputs, targets = self.batches.train(step)
         loss = torch.zeros((), device=self.group.device)
         if len(inputs):
@@ -166,6 +173,7 @@ class Training:
     def evaluate(self) -> Scores:
         step = self.position.step
         if self.scores is None or self.scored_at != step:
+            self.group.align(self.model)
             self.scores = evaluate(self.model, self.batches, self.loss, self.group, self.precision)
             self.scored_at = step
             self.teller.scores(step, self.scores)
@@ -185,6 +193,7 @@ class Training:
         """Posts the best model so far, where it is new, and the one that a resume goes on from."""
         step = self.position.step
         self.position = replace(self.position, seconds=self.teller.seconds)
+        self.group.align(self.model)
         if not self.group.leads or self.saved_at == step:
             return
         best, self.best_model = self.best_model, None
@@ -198,9 +207,11 @@ class Training:
         self.teller.resume_clock()
 
     def stopped(self) -> Outcome:
-        """A pause and a preemption save where they are; what was observed so far is contributed first."""
+        """Who is to go on saves where it is; what was observed so far is contributed first."""
+        if self.undo:
+            self.undo.back()
         reason: Stop | None = self.group.share(self.reporter.stop())
-        if reason in ("pause", "preempt"):
+        if reason in ("pause", "preempt", "resize"):
             self.checkpoint()
             self.contributor.flush(self.position.step, self.position.warp_version)
         return Outcome(self.position.step, self.teller.seconds, stopped=reason)

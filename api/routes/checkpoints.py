@@ -7,6 +7,7 @@ from api import quotas
 from api.changes import Change
 from api.deps import JobsWrite, ServicesDep
 from api.idempotency import Made, OnceDep
+from api.problems import UPLOAD, problems
 from api.routes.warps import FILE_BODY
 from api.schemas.jobs import Checkpoint
 from api.uploads import file_chunks
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/v1/checkpoints", tags=["checkpoints"])
 STORED_AS = "checkpoints"
 
 
-@router.post("", status_code=201, response_model=Checkpoint, openapi_extra=FILE_BODY)
+@router.post("", status_code=201, response_model=Checkpoint, openapi_extra=FILE_BODY, responses=problems(*UPLOAD))
 def upload_checkpoint(request: Request, services: ServicesDep, caller: JobsWrite, once: OnceDep) -> Response:
     """Uploads the state of a model (safetensors); jobs name it as `init: {checkpoint: ckpt_…}`."""
     stored = quotas.store(services, caller, request, STORED_AS, file_chunks(request))

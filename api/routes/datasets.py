@@ -11,8 +11,9 @@ from api.bodies import read_json, validate
 from api.changes import Change, ChangesDep
 from api.deps import DatasetsRead, DatasetsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, UPLOAD, problems
 from api.schemas.common import Deleted, Listing
-from api.schemas.datasets import Dataset
+from api.schemas.datasets import NAMED, Dataset
 from service import clock, datasets, inspecting
 from service.access import Caller
 from service.data.source import BuiltinSource
@@ -23,26 +24,36 @@ from service.spec import DatasetOptions, DatasetRef
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 STORED_AS = "datasets"
+SHA256 = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 
 
 def _body_schema() -> dict[str, Any]:
     """OpenAPI's description of the two bodies; the form has the options' fields, then the file."""
     form = DatasetOptions.model_json_schema()
     form["properties"]["file"] = {"type": "string", "format": "binary", "description": "The form's last part."}
-    form["properties"]["sha256"] = {"type": "string", "description": "Of the file, in hex; compared when it is here."}
+    form["properties"]["sha256"] = {**SHA256, "description": "Of the file, in hex; compared when it is here."}
     form["required"] = ["file"]
     named = DatasetRef.model_json_schema()
     del named["properties"]["id"]
     return {
         "requestBody": {
             "required": True,
-            "content": {"multipart/form-data": {"schema": form}, "application/json": {"schema": named}},
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": named, "examples": NAMED},
+            },
         }
     }
 
 
-@router.post("", status_code=201, response_model=Dataset, openapi_extra=_body_schema())
-def register(request: Request, services: ServicesDep, caller: DatasetsWrite, once: OnceDep) -> Response:
+@router.post(
+    "",
+    status_code=201,
+    response_model=Dataset,
+    openapi_extra=_body_schema(),
+    responses={201: MADE, **problems(*UPLOAD)},
+)
+def register_dataset(request: Request, services: ServicesDep, caller: DatasetsWrite, once: OnceDep) -> Response:
     """Registers a dataset: a form with a file, or JSON with `uri` or `builtin`. Small files are read at once.
 
     Of a large one the answer has the state `inspecting`, and `progress` until it is `ready` or `invalid`.
@@ -70,7 +81,7 @@ def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[obj
     form = uploads.Form(request)
     given = {name: value for name, value in form.fields.items() if value}
     sha256 = given.pop("sha256", None)
-    options = validate(DatasetOptions, given)
+    options = validate(DatasetOptions, given, strict=False)
     stored = quotas.store(services, caller, request, STORED_AS, digests.checked(form.file(), sha256))
     filename = uploads.plain_name(form.filename, "upload")
     return {"options": given, "sha256": stored.sha256}, datasets.Uploaded(stored, filename), options
@@ -112,10 +123,11 @@ def list_datasets(session: ReadSession, caller: DatasetsRead, page: PageDep) -> 
 
 @router.get("/{dataset_id}")
 def get_dataset(session: ReadSession, caller: DatasetsRead, dataset_id: str) -> Dataset:
+    """What was understood of it, or what is wrong with it; while it is `inspecting`, how far that is."""
     return Dataset.of(datasets.get(session, caller.project, dataset_id))
 
 
-@router.delete("/{dataset_id}")
+@router.delete("/{dataset_id}", responses=problems("in_use"))
 def delete_dataset(dataset_id: str, caller: DatasetsWrite, changes: ChangesDep) -> Deleted:
     """Hides a dataset that no unfinished job needs."""
     change = Change("dataset.delete", dataset_id)

@@ -10,6 +10,7 @@ from api.changes import Change, ChangesDep
 from api.deps import PageDep, ReadSession, WarpsRead, WarpsWrite
 from api.etags import expected_version
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, headers, problems
 from api.schemas.common import Deleted, Listing
 from api.schemas.families import (
     Alias,
@@ -25,6 +26,7 @@ from service.db.models import Family as FamilyRow
 
 router = APIRouter(prefix="/v1/families", tags=["families"])
 
+TAGGED = {"headers": headers("ETag")}
 IfMatch = Annotated[
     str | None,
     Header(alias="If-Match", description="ETag of the alias as last read, or * for any; else 412."),
@@ -35,7 +37,7 @@ def present(session: Session, row: FamilyRow) -> Family:
     return Family.of(row, families.status(session, row))
 
 
-@router.post("", status_code=201, response_model=Family)
+@router.post("", status_code=201, response_model=Family, responses={201: MADE, **problems("in_use")})
 def create_family(body: FamilyCreate, caller: WarpsWrite, once: OnceDep) -> Response:
     """Makes a family. A job makes its own on first use."""
 
@@ -65,6 +67,7 @@ def list_families(session: ReadSession, caller: WarpsRead, page: PageDep) -> Lis
 
 @router.get("/{family}")
 def get_family(session: ReadSession, caller: WarpsRead, family: str) -> Family:
+    """Its settings, which P is in use, and how its meta-learner does."""
     return present(session, families.get(session, caller.project, family))
 
 
@@ -79,7 +82,7 @@ def update_family(family: str, body: FamilyUpdate, caller: WarpsWrite, changes: 
     return changes.write(Change("family.update", family, body.model_dump(exclude_unset=True)), work)
 
 
-@router.delete("/{family}")
+@router.delete("/{family}", responses=problems("in_use"))
 def delete_family(family: str, caller: WarpsWrite, changes: ChangesDep) -> Deleted:
     """Hides a family none of whose jobs is unfinished."""
     changes.write(Change("family.delete", family), lambda session: families.delete(session, caller.project, family))
@@ -94,13 +97,18 @@ def list_contributions(session: ReadSession, caller: WarpsRead, family: str, pag
 
 
 @router.get("/{family}/aliases")
-def list_aliases(session: ReadSession, caller: WarpsRead, family: str) -> Listing[Alias]:
-    """All of them, by name."""
-    row = families.get(session, caller.project, family)
-    return Listing[Alias](data=[Alias.of(family, alias) for alias in aliases.list_(session, row)])
+def list_aliases(session: ReadSession, caller: WarpsRead, family: str, page: PageDep) -> Listing[Alias]:
+    """By name."""
+    found = aliases.list_(session, families.get(session, caller.project, family), page)
+    return Listing[Alias].of_page(found, [Alias.of(family, row) for row in found.items])
 
 
-@router.get("/{family}/aliases/{alias}", response_model=Alias)
+@router.get(
+    "/{family}/aliases/{alias}",
+    response_model=Alias,
+    responses={200: TAGGED, 304: {"description": "It has not moved.", **TAGGED}},
+    openapi_extra={"parameters": [content.IF_NONE_MATCH]},
+)
 def get_alias(
     request: Request, response: Response, session: ReadSession, caller: WarpsRead, family: str, alias: str
 ) -> Alias | Response:
@@ -112,7 +120,7 @@ def get_alias(
     return Alias.of(family, row)
 
 
-@router.put("/{family}/aliases/{alias}")
+@router.put("/{family}/aliases/{alias}", responses={200: TAGGED, **problems("etag_mismatch", "warp_not_found")})
 def set_alias(
     caller: WarpsWrite,
     changes: ChangesDep,
@@ -137,7 +145,7 @@ def set_alias(
     return answer
 
 
-@router.delete("/{family}/aliases/{alias}")
+@router.delete("/{family}/aliases/{alias}", responses=problems("etag_mismatch"))
 def delete_alias(caller: WarpsWrite, changes: ChangesDep, family: str, alias: str, if_match: IfMatch = None) -> Deleted:
     """`champion` and `latest` cannot be deleted."""
     expected = expected_version(if_match)
@@ -151,7 +159,7 @@ def delete_alias(caller: WarpsWrite, changes: ChangesDep, family: str, alias: st
 
 
 @router.get("/{family}/aliases/{alias}/history")
-def alias_history(
+def list_alias_history(
     session: ReadSession, caller: WarpsRead, family: str, alias: str, page: PageDep
 ) -> Listing[AliasChange]:
     """Every move, newest first; also of an alias that was deleted."""

@@ -9,19 +9,21 @@ from sqlalchemy.orm import Session
 from api.changes import Change, ChangesDep
 from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep, services_of
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, problems
 from api.schemas import job_text
 from api.schemas.common import Deleted, Listing, answer
-from api.schemas.jobs import Job, JobValidation
-from service import clock, datasets, jobs, quotas
+from api.schemas.jobs import SPECS, Job, JobValidation
+from service import clock, codes, datasets, jobs, quotas
 from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
 from service.limits import Limits
-from service.spec import JobSpec
+from service.spec import MAX_METADATA, JobSpec
 from service.states import JobState
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+ValidateOnly = Annotated[bool, Query(description="Make nothing: say what would become of it.")]
 _METADATA = {
     "parameters": [
         {
@@ -37,7 +39,7 @@ _METADATA = {
 
 
 def metadata_filter(request: Request) -> dict[str, list[str]]:
-    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key."""
+    """The parameters `metadata[key]=value`. Raises InvalidRequest for one without a key, and for too many."""
     found: dict[str, list[str]] = {}
     for name, value in request.query_params.multi_items():
         if name.partition("[")[0] != "metadata":
@@ -46,6 +48,8 @@ def metadata_filter(request: Request) -> dict[str, list[str]]:
         if name != f"metadata[{key}]" or not key:
             raise InvalidRequest("write it as metadata[key]=value", param="metadata")
         found.setdefault(key, []).append(value)
+        if len(found) > MAX_METADATA:  # each is a condition of its own, and databases take so many only
+            raise InvalidRequest(f"a job has at most {MAX_METADATA} pairs, so filter by fewer", param="metadata")
     return found
 
 
@@ -60,10 +64,18 @@ def present(session: Session, row: models.Job) -> Job:
     "",
     status_code=201,
     response_model=Job,
-    responses={200: {"model": JobValidation, "description": "With validate_only: what would have been made."}},
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": SPECS}}}},
+    responses={
+        200: {"model": JobValidation, "description": "With validate_only: what would have been made."},
+        201: MADE,
+        **problems(
+            *("code_disabled", "dataset_not_ready", "unsupported", "dataset_not_found", "warp_not_found"),
+            *("checkpoint_not_found", "quota_exceeded", "storage_full"),
+        ),
+    },
 )
-def submit(
-    spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: bool = False
+def submit_job(
+    spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: ValidateOnly = False
 ) -> Response:
     """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
     if spec.dataset.uri is not None:
@@ -96,8 +108,10 @@ def _validated(session: Session, spec: JobSpec, dataset: models.Dataset, service
 
 
 def _limits(services: Services, caller: Caller) -> jobs.Limits:
-    allow_code = services.settings.allow_code and caller.may("code:run")
-    return jobs.Limits(allow_code=allow_code, max_axis=services.settings.max_axis)
+    refusal: codes.Refusal | None = "server" if not services.settings.allow_code else None
+    if refusal is None and not caller.may("code:run"):
+        refusal = "key"
+    return jobs.Limits(code_refused=refusal, max_axis=services.settings.max_axis)
 
 
 @router.get("", response_model=Listing[Job], openapi_extra=_METADATA)
@@ -118,6 +132,7 @@ def list_jobs(
 
 @router.get("/{job_id}", response_model=Job)
 async def get_job(request: Request, caller: JobsRead, job_id: str) -> Response:
+    """Its description as it was resolved, its state and how it came there, its progress and result."""
     look = await services_of(request).looks.get((caller.project, job_id))
     if look is None:
         raise jobs.no_job(job_id)
@@ -128,31 +143,36 @@ def _steered(session: Session, verb: str, row: models.Job) -> Made:
     return Made(present(session, row), change=Change(f"job.{verb}", row.id))
 
 
-@router.post("/{job_id}/cancel", response_model=Job)
-def cancel(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
+@router.post("/{job_id}/cancel", response_model=Job, responses=problems("invalid_state"))
+def cancel_job(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop; one that does not run is cancelled at once."""
     return once.write(
         None, lambda session: _steered(session, "cancel", jobs.cancel(session, caller.project, job_id, clock.now()))
     )
 
 
-@router.post("/{job_id}/pause", response_model=Job)
-def pause(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
+@router.post("/{job_id}/pause", response_model=Job, responses=problems("invalid_state"))
+def pause_job(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
     """Asks a job to stop with a checkpoint, from which it can be resumed."""
     return once.write(
         None, lambda session: _steered(session, "pause", jobs.pause(session, caller.project, job_id, clock.now()))
     )
 
 
-@router.post("/{job_id}/resume", response_model=Job)
-def resume(job_id: str, caller: JobsWrite, once: OnceDep) -> Response:
-    """Queues a paused job again; it goes on from its last checkpoint."""
-    return once.write(
-        None, lambda session: _steered(session, "resume", jobs.resume(session, caller.project, job_id, clock.now()))
-    )
+@router.post("/{job_id}/resume", response_model=Job, responses=problems("invalid_state", "quota_exceeded"))
+def resume_job(job_id: str, services: ServicesDep, caller: JobsWrite, once: OnceDep) -> Response:
+    """Queues a paused job again; it goes on from its last checkpoint. 429 where the project's queue is full."""
+
+    def work(session: Session) -> Made:
+        now = clock.now()
+        if jobs.get(session, caller.project, job_id).state == JobState.PAUSED:
+            quotas.check_resume(session, caller.project, Limits.of(services.settings), now)
+        return _steered(session, "resume", jobs.resume(session, caller.project, job_id, now))
+
+    return once.write(None, work)
 
 
-@router.delete("/{job_id}")
+@router.delete("/{job_id}", responses=problems("invalid_state"))
 def delete_job(job_id: str, caller: JobsWrite, changes: ChangesDep) -> Deleted:
     """Hides a job that has ended; its contributions stay in P."""
     change = Change("job.delete", job_id)

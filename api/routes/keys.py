@@ -5,6 +5,7 @@ from sqlalchemy.orm import Session
 
 from api.deps import Admin, PageDep, ReadSession, ServicesDep
 from api.idempotency import Made, OnceDep
+from api.problems import MADE
 from api.schemas.common import Deleted, Listing
 from api.schemas.keys import Key, KeyCreate, NewKey
 from service import clock, keys
@@ -12,7 +13,7 @@ from service import clock, keys
 router = APIRouter(prefix="/v1/keys", tags=["keys"])
 
 
-@router.post("", status_code=201, response_model=NewKey)
+@router.post("", status_code=201, response_model=NewKey, responses={201: MADE})
 def create_key(body: KeyCreate, services: ServicesDep, caller: Admin, once: OnceDep) -> Response:
     """Makes a key of this project, with scopes that the caller has. Its `secret` is shown this once."""
 
@@ -38,6 +39,7 @@ def list_keys(session: ReadSession, caller: Admin, page: PageDep) -> Listing[Key
 
 @router.get("/{key_id}")
 def get_key(session: ReadSession, caller: Admin, key_id: str) -> Key:
+    """What it opens, until when, and when it was last used; never its secret."""
     return Key.of(keys.get(session, caller.project, key_id))
 
 

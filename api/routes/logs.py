@@ -22,7 +22,7 @@ from service.states import JobState
 router = APIRouter(prefix="/v1/jobs/{job_id}", tags=["jobs"])
 
 
-@router.get("/logs", response_model=Listing[LogLine], responses={200: {"content": {"text/event-stream": {}}}})
+@router.get("/logs", response_model=Listing[LogLine], responses=sse.ANSWERS)
 def list_logs(
     session: ReadSession,
     services: ServicesDep,

@@ -32,11 +32,12 @@ def get_metrics(
     name: Annotated[list[str] | None, Query(description="Given twice: both; absent: all.")] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000, description="Of each metric; keeps first and last.")] = 1000,
 ) -> Response:
+    """What the job measured, by name: `train_loss`, `val_loss`, `lr`, …"""
     jobs.get(session, caller.project, job_id)
     return answer(job_text.metrics(metrics.read_plain(session, job_id, name, max_points)))
 
 
-@router.get("/events", response_model=Listing[Event], responses={200: {"content": {"text/event-stream": {}}}})
+@router.get("/events", response_model=Listing[Event], responses=sse.ANSWERS)
 def list_events(
     session: ReadSession,
     services: ServicesDep,
@@ -84,8 +85,13 @@ def list_checkpoints(session: ReadSession, caller: JobsRead, job_id: str, page: 
 
 
 @router.head("/checkpoints/{which}/content", include_in_schema=False)
-@router.get("/checkpoints/{which}/content", response_class=Response)
-def checkpoint_content(
+@router.get(
+    "/checkpoints/{which}/content",
+    response_class=Response,
+    responses=content.ANSWERS,
+    openapi_extra=content.PARAMETERS,
+)
+def get_checkpoint_content(
     request: Request,
     session: ReadSession,
     services: ServicesDep,

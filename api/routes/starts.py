@@ -28,15 +28,22 @@ def list_starts(
 
 @router.get("/{version}")
 def get_start(session: ReadSession, caller: WarpsRead, family: str, version: Number) -> StartVersion:
+    """What it grew from, and which jobs and datasets are behind it."""
     return StartVersion.of(family, starts.get(session, families.get(session, caller.project, family), version))
 
 
 @router.head("/{version}/content", include_in_schema=False)
-@router.get("/{version}/content", response_class=Response)
-def start_content(
+@router.get(
+    "/{version}/content",
+    response_class=Response,
+    responses=content.COLLECTED,
+    openapi_extra=content.PARAMETERS,
+)
+def get_start_content(
     request: Request, session: ReadSession, services: ServicesDep, caller: WarpsRead, family: str, version: Number
 ) -> Response:
-    """The weights as safetensors, with a strong ETag; ranges are served."""
-    row = starts.get(session, families.get(session, caller.project, family), version)
-    name = f"{family}-start-{row.version}.safetensors"
-    return content.respond(request, stored_content(services.storage, row.path, row.sha256, row.size, name))
+    """The weights as safetensors, with a strong ETag; ranges are served. 410 where retention has removed them."""
+    owner = families.get(session, caller.project, family)
+    stored = starts.file(owner, starts.get(session, owner, version))
+    name = f"{family}-start-{version}.safetensors"
+    return content.respond(request, stored_content(services.storage, stored.path, stored.sha256, stored.size, name))

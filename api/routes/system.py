@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.deps import Admin, JobsRead, ReadSession, Services, ServicesDep
+from api.problems import headers
 from api.prometheus import Telemetry
 from api.schemas.system import Check, Cluster, Health, Readiness
 from service import clock, cluster
@@ -23,14 +24,14 @@ def get_cluster(session: ReadSession, caller: JobsRead) -> Cluster:
 
 
 @router.get("/healthz")
-async def healthz(services: ServicesDep) -> Health:
+async def get_health(services: ServicesDep) -> Health:
     """This process answers; `auth` says whether it wants a key."""
     wants_keys = await services.access.wants_keys(or_last_known=True)
     return Health(auth="keys" if wants_keys else "none")
 
 
-@router.get("/readyz", responses={503: {"model": Readiness}})
-def readyz(services: ServicesDep, response: Response) -> Readiness:
+@router.get("/readyz", responses={503: {"model": Readiness, "headers": headers("Retry-After")}})
+def get_readiness(services: ServicesDep, response: Response) -> Readiness:
     """Whether jobs would run now: database, dispatcher's heartbeat, Ray as the dispatcher last saw it."""
     checks = _checks(services)
     is_ready = all(check.ok for check in checks.values())
@@ -58,8 +59,12 @@ def _checks(services: Services) -> dict[str, Check]:
     return checks
 
 
-@router.get("/metrics", response_class=Response)
-def prometheus(request: Request, session: ReadSession, caller: Admin) -> Response:
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+def get_prometheus(request: Request, session: ReadSession, caller: Admin) -> Response:
     """For Prometheus to read: the cluster, what the project has, and its requests to this process."""
     telemetry: Telemetry = request.app.state.telemetry
     return Response(telemetry.render(session, caller.project), media_type=telemetry.content_type)

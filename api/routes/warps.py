@@ -10,6 +10,7 @@ from api.changes import Change
 from api.deps import PageDep, ReadSession, ServicesDep, WarpsRead, WarpsWrite
 from api.files import blob_content
 from api.idempotency import Made, OnceDep
+from api.problems import MADE, UPLOAD, problems
 from api.schemas.common import Listing
 from api.schemas.families import WarpVersion
 from api.uploads import file_chunks
@@ -29,13 +30,20 @@ FILE_BODY = {
         "required": True,
         "content": {
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            content.MEDIA_TYPE: {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
                     "properties": {
-                        "sha256": {"type": "string", "description": "Of the file, in hex."},
-                        "file": {"type": "string", "format": "binary"},
+                        "sha256": {
+                            "type": "string",
+                            "pattern": "^[0-9a-fA-F]{64}$",
+                            "description": "Of the file, in hex.",
+                        },
+                        "file": {"type": "string", "format": "binary", "description": "The form's last part."},
                     },
+                    "required": ["file"],
+                    "additionalProperties": False,
                 }
             },
         },
@@ -50,7 +58,13 @@ def list_warps(session: ReadSession, caller: WarpsRead, family: str, page: PageD
     return Listing[WarpVersion].of_page(found, [_shown(session, family, row) for row in found.items])
 
 
-@router.post("", status_code=201, response_model=WarpVersion, openapi_extra=FILE_BODY)
+@router.post(
+    "",
+    status_code=201,
+    response_model=WarpVersion,
+    openapi_extra=FILE_BODY,
+    responses={201: MADE, **problems(*UPLOAD)},
+)
 def upload_warp(request: Request, services: ServicesDep, caller: WarpsWrite, family: str, once: OnceDep) -> Response:
     """Uploads a P (safetensors), which becomes the family's next version; `latest` moves to it."""
     with services.database.read() as session:
@@ -78,16 +92,23 @@ def _whole(request: Request) -> bytes:
 
 @router.get("/{which}")
 def get_warp(session: ReadSession, caller: WarpsRead, family: str, which: Which) -> WarpVersion:
+    """Where it comes from, which axes it has, and how it did in a comparison."""
     return _shown(session, family, _resolve(session, caller.project, family, which))
 
 
 @router.head("/{which}/content", include_in_schema=False)
-@router.get("/{which}/content", response_class=Response)
-def warp_content(
+@router.get(
+    "/{which}/content",
+    response_class=Response,
+    responses=content.COLLECTED,
+    openapi_extra=content.PARAMETERS,
+)
+def get_warp_content(
     request: Request, session: ReadSession, services: ServicesDep, caller: WarpsRead, family: str, which: Which
 ) -> Response:
-    """P as safetensors, with a strong ETag; ranges are served."""
+    """P as safetensors, with a strong ETag; ranges are served. 410 where retention has removed it."""
     row = _resolve(session, caller.project, family, which)
+    warps.check_kept(families.get(session, caller.project, family), row)
     found = blob_content(services.database, services.kept, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
 

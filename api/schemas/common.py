@@ -39,6 +39,11 @@ Time = Annotated[
 ]
 
 
+def shown(example: Json) -> ConfigDict:
+    """`model_config` of a model with this example."""
+    return ConfigDict(json_schema_extra={"example": example})
+
+
 class Answer(BaseModel):
     """A frozen answer."""
 
@@ -65,6 +70,8 @@ class Listing(Answer, Generic[T]):
 class Deleted(Answer):
     """What a DELETE answers."""
 
+    model_config = shown({"id": "job_01kq3v5n8w6y2d4f7h9k1m3p5r", "object": "deleted", "deleted": True})
+
     id: str
     object: Literal["deleted"] = "deleted"
     deleted: Literal[True] = True
@@ -83,7 +90,7 @@ class Problem(Answer):
         json_schema_extra={
             "example": {
                 "type": "urn:warpadam:problem:invalid_request",
-                "title": "Unprocessable Entity",
+                "title": "Unprocessable Content",
                 "status": 422,
                 "detail": "optimizer.lr: Input should be greater than 0",
                 "instance": "/v1/jobs",

@@ -6,10 +6,18 @@ from pydantic import BaseModel, ConfigDict
 
 from api.schemas.common import Answer, Json, Time
 from service.data import DatasetInfo
+from service.data.packages import PackageInfo
 from service.db import models
 
+NAMED: Json = {
+    "built in": {"value": {"builtin": "digits"}},
+    "standard library": {"value": {"builtin": "python-text", "part": "json"}},
+    "by URL": {"value": {"uri": "https://example.com/houses.csv", "target": "price", "normalize": "standard"}},
+}
+"""Examples of datasets that are named, not uploaded."""
 
-class Progress(BaseModel):
+
+class InspectionProgress(BaseModel):
     """Bytes that were read; of some formats a file is read more than once, so the end may come later than its size."""
 
     bytes: int
@@ -33,7 +41,15 @@ class Dataset(Answer):
                 "uri": None,
                 "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 "size": 1_200_000,
-                "info": {"kind": "table", "train": 900, "val": 100, "input": {"shape": [48], "dtype": "float32"}},
+                "info": {
+                    "kind": "table",
+                    "format": "npz",
+                    "train": 900,
+                    "val": 100,
+                    "input": {"shape": [48], "dtype": "float32"},
+                    "target": {"kind": "values", "kinds": ["values"], "shape": [16], "dtype": "float32"},
+                    "size_bytes": 256_000,
+                },
                 "error": None,
                 "progress": None,
                 "created_at": "2026-01-31T12:00:00.000Z",
@@ -50,9 +66,9 @@ class Dataset(Answer):
     """Null for uploads and built-ins."""
     sha256: str | None
     size: int | None
-    info: DatasetInfo | None
+    info: DatasetInfo | PackageInfo | None
     error: str | None
-    progress: Progress | None = None
+    progress: InspectionProgress | None = None
     created_at: Time
 
     @classmethod

@@ -1,31 +1,34 @@
 """Families, the versions of their P, aliases, and the ledger of contributions."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from api.schemas.common import Answer, Json, Time
+from api.schemas.common import Answer, Json, Time, shown
 from service.db import models
 from service.families import FamilyStatus, Promotion
+from service.spec import NAME_PATTERN, Bool, FromJson, Int, Number
 
 
 class FamilyCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "patches", "description": "image patches"}}
+    )
 
-    name: str
+    name: Annotated[str, WithJsonSchema({"type": "string", "pattern": NAME_PATTERN})]
     description: str = Field(default="", max_length=10_000)
     promotion: Promotion = "latest"
-    starts: bool = True
-    start_step: float = Field(default=1.0, gt=0, le=1)
+    starts: Bool = True
+    start_step: Number = Field(default=1.0, gt=0, le=1)
 
 
 class FamilyUpdate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"promotion": "guarded"}})
 
     description: str | None = Field(default=None, max_length=10_000)
     promotion: Promotion | None = None
-    starts: bool | None = None
-    start_step: float | None = Field(default=None, gt=0, le=1)
+    starts: Bool | None = None
+    start_step: Number | None = Field(default=None, gt=0, le=1)
 
 
 class Learner(Answer):
@@ -106,6 +109,7 @@ class WarpVersion(Answer):
                 "comparison": None,
                 "start_version": 3,
                 "created_at": "2026-01-31T12:00:00.000Z",
+                "collected_at": None,
             }
         }
     )
@@ -126,6 +130,8 @@ class WarpVersion(Answer):
     start_version: int | None
     """The start of the family that was learned with it."""
     created_at: Time
+    collected_at: Time | None
+    """When retention removed its file: nothing used it any more."""
 
     @classmethod
     def of(cls, family: str, row: models.WarpVersion, start_version: int | None) -> "WarpVersion":
@@ -144,17 +150,30 @@ class WarpVersion(Answer):
             comparison=row.comparison,
             start_version=start_version,
             created_at=row.created_at,
+            collected_at=row.collected_at,
         )
 
 
-class AliasSet(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class AliasSet(FromJson):
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"version": 6, "reason": "7 was worse on tuesday"}}
+    )
 
-    version: int = Field(ge=1, lt=2**31)
+    version: Int = Field(ge=1, lt=2**31)
     reason: str = Field(default="", max_length=10_000)
 
 
 class Alias(Answer):
+    model_config = shown(
+        {
+            "name": "champion",
+            "object": "alias",
+            "family": "patches",
+            "version": 6,
+            "updated_at": "2026-01-31T12:00:00.000Z",
+        }
+    )
+
     name: str
     object: Literal["alias"] = "alias"
     family: str
@@ -169,6 +188,16 @@ class Alias(Answer):
 class AliasChange(Answer):
     """`version` null: the alias was deleted."""
 
+    model_config = shown(
+        {
+            "object": "alias_change",
+            "version": 6,
+            "previous": 7,
+            "reason": "7 was worse on tuesday",
+            "at": "2026-01-31T12:00:00.000Z",
+        }
+    )
+
     object: Literal["alias_change"] = "alias_change"
     version: int | None
     previous: int | None
@@ -182,6 +211,24 @@ class AliasChange(Answer):
 
 class Contribution(Answer):
     """One row of the ledger: what the steps `[start, end)` of a job added to its family's statistics."""
+
+    model_config = shown(
+        {
+            "id": 41,
+            "object": "contribution",
+            "job": "job_01kq3v5n8w6y2d4f7h9k1m3p5r",
+            "attempt": 1,
+            "sequence": 2,
+            "start": 50,
+            "end": 100,
+            "base_version": 6,
+            "rule": "covariance",
+            "skipped": 0,
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "size": 18_944,
+            "created_at": "2026-01-31T12:00:00.000Z",
+        }
+    )
 
     id: int
     object: Literal["contribution"] = "contribution"

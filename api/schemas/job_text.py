@@ -13,11 +13,12 @@ from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from api.schemas.common import rfc3339_of
-from api.schemas.jobs import Failure, Job, PendingReason, StepVersion
+from api.schemas.jobs import Failure, Job, PendingReason, StepVersion, WorkerGroup
 from service.jobs import Look
 from service.metrics import Plain
 
 _WARPS = TypeAdapter(list[StepVersion])
+_GROUPS = TypeAdapter(list[WorkerGroup])
 
 
 def job(look: Look) -> str:
@@ -67,9 +68,10 @@ def _transition(row: Any) -> str:
 
 def _attempt(row: Any) -> str:
     warps = _WARPS.dump_json(_WARPS.validate_json(row.warps)).decode()
+    groups = _GROUPS.dump_json(_GROUPS.validate_json(row.groups)).decode()
     return (
         f'{{"number":{row.number},"submission_id":{_text(row.submission_id)},"start_step":{_number(row.start_step)},'
-        f'"warps":{warps},"outcome":{_text(row.outcome)},"failure":{_failure(row.failure)},'
+        f'"warps":{warps},"groups":{groups},"outcome":{_text(row.outcome)},"failure":{_failure(row.failure)},'
         f'"created_at":{_time(row.created_at)},"started_at":{_time(row.started_at)},'
         f'"finished_at":{_time(row.finished_at)}}}'
     )

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, JsonValue
 
-from api.schemas.common import Answer, Json, Time
+from api.schemas.common import Answer, Json, Time, shown
 from service.db import models
 from service.jobs import Warning
 from service.logs import Line
@@ -18,6 +18,36 @@ _SPEC: dict[str, JsonValue] = {
     "optimizer": {"name": "warpadam", "lr": 0.002},
     "training": {"steps": 300, "batch_size": 64, "seed": 7},
 }
+
+
+SPECS: dict[str, JsonValue] = {
+    "regression": {"summary": "On one's own data, at the family's champion", "value": _SPEC},
+    "classification": {
+        "summary": "Built-in data, without P",
+        "value": {
+            "family": "digits",
+            "dataset": {"builtin": "digits"},
+            "task": "classification",
+            "model": {"arch": "convnet", "channels": [16, 32]},
+            "optimizer": {"name": "adamw", "lr": 0.001},
+            "training": {"epochs": 3},
+        },
+    },
+    "fine-tuning": {
+        "summary": "From a base model, following the family's newest P",
+        "value": {
+            "family": "python",
+            "dataset": {"builtin": "python-text", "part": "json"},
+            "task": "language_modeling",
+            "model": {"arch": "transformer", "layers": 2, "width": 64, "heads": 4, "context": 64},
+            "init": {"family": "ckpt_01kq3v5n8w6y2d4f7h9k1m3p5r"},
+            "optimizer": {"warp": "latest", "follow": True, "lr": 0.002},
+            "training": {"steps": 400},
+            "metadata": {"owner": "ada"},
+        },
+    },
+}
+"""Examples of descriptions."""
 
 
 class Transition(Answer):
@@ -37,6 +67,14 @@ class StepVersion(Answer):
     """`data`: a basis from the job's own data (`warp: data`), which is no version."""
 
 
+class WorkerGroup(Answer):
+    """From `step` on so many workers trained; only an elastic job's attempt has more than one group."""
+
+    step: int
+    workers: int
+    at: Time
+
+
 class Failure(Answer):
     category: Literal["user", "infrastructure", "preemption"]
     code: str
@@ -50,6 +88,7 @@ class Attempt(Answer):
     submission_id: str
     start_step: int | None
     warps: list[StepVersion]
+    groups: list[WorkerGroup]
     outcome: str | None
     failure: Failure | None
     created_at: Time
@@ -120,6 +159,18 @@ class JobWarning(Answer):
 class JobValidation(Answer):
     """What `?validate_only=true` answers: the job as it would be made."""
 
+    model_config = shown(
+        {
+            "object": "job_validation",
+            "spec": _SPEC,
+            "warp_version": 3,
+            "start_version": None,
+            "warnings": [
+                {"code": "unschedulable", "param": "resources", "message": "No node of the cluster has 4 GPUs."}
+            ],
+        }
+    )
+
     object: Literal["job_validation"] = "job_validation"
     spec: Json
     warp_version: int | None
@@ -144,6 +195,13 @@ class MetricPoint(Answer):
 
 
 class Metrics(Answer):
+    model_config = shown(
+        {
+            "object": "metrics",
+            "data": {"val_loss": [{"step": 25, "value": 0.031, "at": "2026-01-31T12:00:03.000Z"}]},
+        }
+    )
+
     object: Literal["metrics"] = "metrics"
     data: dict[str, list[MetricPoint]]
 
@@ -184,6 +242,25 @@ class Event(Answer):
 
 
 class Checkpoint(Answer):
+    """`job` null: it was uploaded."""
+
+    model_config = shown(
+        {
+            "id": "ckpt_01kq3v5n8w6y2d4f7h9k1m3p5r",
+            "object": "checkpoint",
+            "job": "job_01kq3v5n8w6y2d4f7h9k1m3p5r",
+            "step": 300,
+            "attempt": 1,
+            "is_best": True,
+            "is_last": True,
+            "val_loss": 0.0213,
+            "model": {"arch": "mlp", "hidden": [128], "activation": "relu", "input": 48, "output": 16},
+            "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+            "size": 91_000,
+            "created_at": "2026-01-31T12:00:00.000Z",
+        }
+    )
+
     id: str
     object: Literal["checkpoint"] = "checkpoint"
     job: str | None
@@ -216,6 +293,8 @@ class Checkpoint(Answer):
 
 class LogLine(Answer):
     """A line that an attempt printed."""
+
+    model_config = shown({"id": "17", "object": "log", "attempt": 1, "message": "epoch 1"})
 
     id: str
     object: Literal["log"] = "log"

@@ -3,37 +3,48 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from api.schemas.common import Answer, Json, Time
+from api.schemas.common import Answer, Json, Time, shown
 from service.access import Scope
 from service.db import models
 from service.keys import MAX_NAME
 
 
+def _only_text(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("write it as 2027-01-01T00:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, BeforeValidator(_only_text)]
+"""A time in a request: no number of seconds."""
+
+
 class KeyCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "ci", "scopes": ["jobs:read", "jobs:write"]}}
+    )
 
     name: Annotated[str, Field(max_length=MAX_NAME)] = ""
     scopes: Annotated[list[Scope], Field(min_length=1)]
-    expires_at: Annotated[AwareDatetime | None, Field(description="Null: never.")] = None
+    expires_at: Annotated[Moment | None, Field(description="Null: never.")] = None
+
+
+_EXAMPLE: Json = {
+    "id": "key_01kq3v5n8w6y2d4f7h9k1m3p5r",
+    "object": "key",
+    "name": "laptop",
+    "project": "default",
+    "scopes": ["jobs:read", "jobs:write"],
+    "created_at": "2026-01-31T12:00:00.000Z",
+    "expires_at": None,
+    "last_used_at": None,
+}
 
 
 class Key(Answer):
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "key_01kq3v5n8w6y2d4f7h9k1m3p5r",
-                "object": "key",
-                "name": "laptop",
-                "project": "default",
-                "scopes": ["jobs:read", "jobs:write"],
-                "created_at": "2026-01-31T12:00:00.000Z",
-                "expires_at": None,
-                "last_used_at": None,
-            }
-        }
-    )
+    model_config = shown(_EXAMPLE)
 
     id: str
     object: Literal["key"] = "key"
@@ -52,6 +63,8 @@ class Key(Answer):
 
 class NewKey(Key):
     """What POST answers: the only time that the secret is shown."""
+
+    model_config = shown({**_EXAMPLE, "secret": "wa_…"})
 
     secret: str | None
     """Null where the answer is repeated for an Idempotency-Key: the secret was not stored."""

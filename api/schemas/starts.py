@@ -30,6 +30,7 @@ class StartVersion(Answer):
                 "jobs": [{"job": "job_01kq3v5n8w6y2d4f7h9k1m3p5r", "dataset": "ds_01kq3v5n8w6y2d4f7h9k1m3p5r"}],
                 "datasets": ["ds_01kq3v5n8w6y2d4f7h9k1m3p5r"],
                 "created_at": "2026-01-31T12:00:00.000Z",
+                "collected_at": None,
             }
         }
     )
@@ -50,6 +51,8 @@ class StartVersion(Answer):
     jobs: list[Json]
     datasets: list[str]
     created_at: Time
+    collected_at: Time | None
+    """When retention removed its file: nothing used it any more."""
 
     @classmethod
     def of(cls, family: str, row: models.StartVersion) -> "StartVersion":
@@ -69,4 +72,5 @@ class StartVersion(Answer):
             jobs=row.jobs,
             datasets=row.datasets,
             created_at=row.created_at,
+            collected_at=row.collected_at,
         )

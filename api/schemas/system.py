@@ -4,14 +4,31 @@ from typing import Literal
 
 from pydantic import ConfigDict
 
-from api.schemas.common import Answer, Time
+from api.schemas.common import Answer, Time, shown
 from service.cluster import ClusterState, Node
 
 
 class Cluster(Answer):
     """What the dispatcher last saw; `at` null: none has been seen yet."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "object": "cluster",
+                "nodes": [],
+                "cpus": 8.0,
+                "gpus": 0.0,
+                "free_cpus": 6.0,
+                "free_gpus": 0.0,
+                "used_cpus": 2.0,
+                "used_gpus": 0.0,
+                "queue": {"queued": 3, "running": 2},
+                "dispatcher": "host-1",
+                "at": "2026-01-31T12:00:00.000Z",
+            }
+        },
+    )
 
     object: Literal["cluster"] = "cluster"
     nodes: list[Node]
@@ -37,11 +54,15 @@ class Check(Answer):
 
 
 class Readiness(Answer):
+    model_config = shown({"status": "ready", "checks": {"database": {"ok": True, "message": "answers"}}})
+
     status: Literal["ready", "not_ready"]
     checks: dict[str, Check]
 
 
 class Health(Answer):
+    model_config = shown({"status": "ok", "auth": "keys"})
+
     status: Literal["ok"] = "ok"
     auth: Literal["none", "keys"]
     """`none`: it serves this machine only, without keys."""

@@ -1,6 +1,6 @@
 """Webhooks and their deliveries."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -8,6 +8,7 @@ from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.events import Type
 from service.outbound.guard import MAX_URL
+from service.spec import Bool
 
 _EXAMPLE: Json = {
     "id": "wh_01kq3v5n8w6y2d4f7h9k1m3p5r",
@@ -22,10 +23,34 @@ _EXAMPLE: Json = {
 
 
 class WebhookCreate(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"example": {"url": "https://example.com/warpadam", "events": ["job.state", "end"]}},
+    )
 
-    url: Annotated[str, Field(min_length=1, max_length=MAX_URL, examples=["https://example.com/warpadam"])]
+    url: Annotated[str, Field(min_length=1, max_length=MAX_URL)]
     events: Annotated[list[Type] | None, Field(description="Types of events; null: all.", min_length=1)] = None
+
+
+class WebhookUpdate(BaseModel):
+    """What is absent stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"events": None, "enabled": True}})
+
+    url: Annotated[str, Field(min_length=1, max_length=MAX_URL)] = ""
+    events: Annotated[list[Type] | None, Field(description="Types of events; null: all.", min_length=1)] = None
+    enabled: Annotated[Bool, Field(description="False: nothing more is sent, and what was to be sent is given up.")] = (
+        True
+    )
+
+    def given(self) -> dict[str, Any]:
+        """What is to change, as `service.webhooks.update` takes it."""
+        sent = self.model_fields_set
+        return {
+            "url": self.url if "url" in sent else None,
+            "types": (self.events or ()) if "events" in sent else None,
+            "enabled": self.enabled if "enabled" in sent else None,
+        }
 
 
 class LastDelivery(Answer):
@@ -54,7 +79,7 @@ class Webhook(Answer):
 
 
 class NewWebhook(Webhook):
-    """What POST answers: the only time that the secret is shown."""
+    """What POST answers, at its making and where the secret is changed: the only time that it is shown."""
 
     model_config = ConfigDict(json_schema_extra={"example": {**_EXAMPLE, "secret": "whsec_…", "last_delivery": None}})
 

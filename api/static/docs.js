@@ -30,12 +30,18 @@ function answers(operation) {
   });
 }
 
+// A problem is named by its status and its codes: #/components/responses/409.in_use.invalid_state
+const problems = (operation) => Object.values(operation.responses).filter((answer) => answer.$ref).map((answer) => {
+  const [status, ...codes] = answer.$ref.split("/").pop().split(".");
+  return `${status} ${codes.join(", ")}`;
+}).join(" · ");
+
 function call(path, verb, operation) {
   return el("details", { class: "card" },
     el("summary", {}, el("b", {}, verb.toUpperCase()), " ", el("code", {}, path), el("span", { class: "soft small" }, ` ${plain(operation.description)}`)),
     operation.parameters?.length ? table(["parameter", "in", "type", ""], operation.parameters.map((each) => [
       el("code", {}, each.name), each.in, kind(each.schema), el("td", { class: "wide soft" }, plain(each.description))])) : null,
-    bodies(operation), answers(operation));
+    bodies(operation), answers(operation), el("p", { class: "small soft" }, `problems: ${problems(operation)}`));
 }
 
 const groups = {};

@@ -230,8 +230,9 @@ def statements(plan: Plan, template: str, dialect: str) -> list[str]:
             f"'{reason}', '', created_at + {after} FROM jobs j WHERE {others} AND {condition} ORDER BY id"
             for source, target, reason, after, condition in _TRANSITIONS
         ),
-        "INSERT INTO attempts (job_id, number, token, submission_id, launcher, start_step, warps, outcome, created_at, "
-        "started_at, finished_at) SELECT id, 1, 1, id || '-1', 'process', 0, '[{\"step\": 0, \"version\": null}]', "
+        "INSERT INTO attempts (job_id, number, token, submission_id, launcher, start_step, warps, groups, outcome, "
+        "created_at, started_at, finished_at) "
+        "SELECT id, 1, 1, id || '-1', 'process', 0, '[{\"step\": 0, \"version\": null}]', '[]', "
         "CASE WHEN state IN ('succeeded', 'failed', 'cancelled') THEN state END, created_at + 500, started_at, "
         f"finished_at FROM jobs j WHERE {others} AND attempt = 1 ORDER BY id",
         _told("e.type", f"CROSS JOIN ({events}) e", f"{others} AND NOT {is_long_} AND e.seq <= j.event_seq"),

@@ -19,6 +19,7 @@ from service.attempts.claims import (
 )
 from service.attempts.endings import Outcome, backoff_s, finish, release_lost
 from service.attempts.fence import Category, Failure, Fence, Intent, LostLease
+from service.attempts.groups import Group, begin_group, grant, granted
 from service.attempts.reports import (
     add_event,
     add_log,
@@ -36,6 +37,7 @@ __all__ = [
     "Claim",
     "Failure",
     "Fence",
+    "Group",
     "Intent",
     "Live",
     "Living",
@@ -46,9 +48,12 @@ __all__ = [
     "add_metrics",
     "add_warp",
     "backoff_s",
+    "begin_group",
     "claim_next",
     "claim_this",
     "finish",
+    "grant",
+    "granted",
     "heartbeat",
     "latest_checkpoint",
     "live",

@@ -27,6 +27,8 @@ class Claim:
     spec: JobSpec
     resolved: Resolved
     submission_id: str
+    workers: int
+    """How many it begins with."""
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,27 @@ def claim_next(
 
 
 def claim_this(
-    session: Session, candidate: queue_queries.Candidate, *, now: datetime, lease_s: float, launcher: str
+    session: Session,
+    candidate: queue_queries.Candidate,
+    *,
+    now: datetime,
+    lease_s: float,
+    launcher: str,
+    workers: int | None = None,
 ) -> Claim | None:
     """Claims a queued job; None where somebody else has, or it is queued no more.
 
     Of several claimers at once only one gets it. The new attempt's row, with the id under which it is to be launched,
-    is written in the same transaction.
+    is written in the same transaction. `workers`: how many an elastic job is to begin with; None: its fewest.
     """
     job = queue_queries.take(session, candidate, now + timedelta(seconds=lease_s))
-    return None if job is None else _begin(session, job, read_stored(job.spec), launcher, now)
+    return None if job is None else _begin(session, job, read_stored(job.spec), launcher, workers, now)
 
 
-def _begin(session: Session, job: Job, spec: JobSpec, launcher: str, now: datetime) -> Claim:
+def _begin(session: Session, job: Job, spec: JobSpec, launcher: str, workers: int | None, now: datetime) -> Claim:
     fence = Fence(job.id, job.attempt, job.token)
     submission_id = f"{job.id}-{job.attempt}"
+    begins_with = workers or spec.resources.min_workers
     session.add(
         Attempt(
             job_id=job.id,
@@ -101,20 +110,22 @@ def _begin(session: Session, job: Job, spec: JobSpec, launcher: str, now: dateti
             token=job.token,
             submission_id=submission_id,
             launcher=launcher,
+            granted=begins_with if spec.resources.is_elastic else None,
+            groups=[],
             warps=[],
             created_at=now,
         )
     )
     gate.change_state(session, job, JobState.STARTING, "claimed", f"attempt {job.attempt}", now=now)
     session.flush()
-    return Claim(fence, job, spec, Resolved.model_validate(job.resolved), submission_id)
+    return Claim(fence, job, spec, Resolved.model_validate(job.resolved), submission_id, begins_with)
 
 
 def read(session: Session, fence: Fence) -> Claim:
     """What was claimed, for the process that runs it. Raises LostLease."""
-    job = owned(session, fence)
-    submission_id = row_of(session, fence).submission_id
-    return Claim(fence, job, read_stored(job.spec), Resolved.model_validate(job.resolved), submission_id)
+    job, row = owned(session, fence), row_of(session, fence)
+    spec, resolved = read_stored(job.spec), Resolved.model_validate(job.resolved)
+    return Claim(fence, job, spec, resolved, row.submission_id, row.granted or spec.resources.min_workers)
 
 
 def set_pid(session: Session, fence: Fence, pid: int) -> None:

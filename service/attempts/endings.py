@@ -12,15 +12,12 @@ from sqlalchemy.orm import Session
 
 from service import gate, starts
 from service.attempts.fence import Failure, Fence, close, owned, owns
-from service.db import job_queries
+from service.db import job_queries, queue_queries
 from service.db.models import Attempt, Job
 from service.spec import read_stored
 from service.states import JobState
 
 Outcome = Literal["succeeded", "failed", "cancelled", "paused"]
-
-LONGEST_WAIT_S = 60.0
-
 
 HEALTHY_S = 60.0
 """An attempt that trained for so long was no part of a crash loop."""
@@ -28,7 +25,7 @@ HEALTHY_S = 60.0
 
 def backoff_s(failures: int) -> float:
     """Seconds before the try after the n-th failure in a row: 1, 2, 4, … 60."""
-    return min(LONGEST_WAIT_S, 2.0 ** min(failures - 1, 10))
+    return min(queue_queries.LONGEST_WAIT.total_seconds(), 2.0 ** min(failures - 1, 10))
 
 
 def failures_in_row(attempts: Sequence[Attempt]) -> int:

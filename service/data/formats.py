@@ -3,6 +3,7 @@
 import zipfile
 
 from service.data.errors import DataError
+from service.data.images import ENDINGS as IMAGES
 from service.data.source import UNREADABLE, FileSource, FolderSource
 from service.spec import Format
 
@@ -16,6 +17,7 @@ _BY_ENDING: dict[str, Format] = {
     ".text": "text",
     ".md": "text",
     ".py": "text",
+    ".whl": "package",
 }
 _INSTEAD = {
     ".npy": "Put inputs and targets into one file with numpy.savez(file, x=..., y=...).",
@@ -47,7 +49,8 @@ def sniff(source: FileSource | FolderSource) -> Format:
         if name.endswith(ending):
             raise DataError(f"{source.name} is in no format that is read here. {advice}")
     raise DataError(
-        f"The format of {source.name} cannot be told from its name: give format as npz, csv, parquet, images or text."
+        f"The format of {source.name} cannot be told from its name: give format as npz, csv, parquet, images, text or "
+        "package."
     )
 
 
@@ -65,4 +68,6 @@ def _by_content(source: FileSource) -> Format | None:
             raise DataError(f"{source.name} is a damaged zip file: pack it again.") from error
     if names and all(name.endswith(".npy") for name in names):
         return "npz"
+    if any(name.endswith(".py") for name in names) and not any(name.lower().endswith(IMAGES) for name in names):
+        return "package"
     return None if any(name.endswith((".xml", ".pkl")) for name in names) else "images"

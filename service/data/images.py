@@ -23,7 +23,7 @@ from service.data.raw import Array, Part, Place, Raw
 from service.data.source import UNREADABLE, FileSource, FolderSource, Member
 from service.spec import DatasetOptions
 
-_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _GRAY = {"1", "L", "LA"}
 _SIXTEEN_BIT = {"I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -91,12 +91,12 @@ def _images(name: str, members: Sequence[Member]) -> tuple[list[_Labelled], list
         parts = PurePosixPath(member.path).parts
         if any(part.startswith((".", "__MACOSX")) for part in parts) or parts[-1] in ("Thumbs.db", "desktop.ini"):
             continue
-        if member.path.lower().endswith(_ENDINGS):
+        if member.path.lower().endswith(ENDINGS):
             images.append(_Labelled(member, parts))
         else:
             others.append(member.path)
     if not images:
-        raise DataError(f"{name} holds no images: put them into one folder per class, as {', '.join(_ENDINGS[:4])}.")
+        raise DataError(f"{name} holds no images: put them into one folder per class, as {', '.join(ENDINGS[:4])}.")
     shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
     return images, [f"Not read, for they are no images: {shown}."] if others else []
 

@@ -65,3 +65,5 @@ def _read(source: FileSource | FolderSource, form: Format, options: DatasetOptio
             return read_parquet(source, options, limits)
         case "text":
             return read_text(source, limits)
+        case "package":
+            raise DataError(f"{source.name} is a package of code, and no data to train on.")

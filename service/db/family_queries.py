@@ -1,5 +1,7 @@
 """SELECTs over families, and the counts that are shown with them. A deleted family has a name like `#7`."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.selectable import ForUpdateParameter
@@ -24,6 +26,17 @@ def locked(session: Session, family_id: int) -> Family | None:
 
 def visible(project: str) -> Select[Family]:
     return select(Family).where(Family.project == project, Family.name.not_like("#%"))
+
+
+def ids(session: Session) -> Sequence[int]:
+    """Of all families, deleted ones too."""
+    return session.scalars(select(Family.id).order_by(Family.id)).all()
+
+
+def newest_first(session: Session, project: str, names: Sequence[str] | None = None) -> Sequence[Family]:
+    """All of the project's, or those of these names."""
+    statement = visible(project).order_by(Family.id.desc())
+    return session.scalars(statement if names is None else statement.where(Family.name.in_(names))).all()
 
 
 def unfinished_jobs(session: Session, family_id: int) -> int:

@@ -32,7 +32,7 @@ def named_files(session: Session) -> Iterator[NamedFile]:
             there = {column["name"] for column in inspector.get_columns(table.name)}
             for column in table.columns:
                 if column.name in there and _holds_paths(column):
-                    yield from _of_column(session, table, column)
+                    yield from _of_column(session, table, column, has_collected="collected_at" in there)
     uploads = select(Dataset.id, Dataset.uri, Dataset.size).where(Dataset.uploaded, Dataset.uri.is_not(None))
     for dataset_id, uri, size in session.execute(uploads):
         yield NamedFile(f"datasets {dataset_id}", str(uri), size)
@@ -42,11 +42,14 @@ def _holds_paths(column: Column[Any]) -> bool:
     return isinstance(column.type, String) and (column.name == "path" or column.name.endswith("_path"))
 
 
-def _of_column(session: Session, table: Table, column: Column[Any]) -> Iterator[NamedFile]:
+def _of_column(session: Session, table: Table, column: Column[Any], *, has_collected: bool) -> Iterator[NamedFile]:
     sized = column.name == "path" and "size" in table.columns
     key = list(table.primary_key.columns)
     columns = [*key, column, *([table.c.size] if sized else [])]
-    for row in session.execute(select(*columns).where(column.is_not(None))):
+    statement = select(*columns).where(column.is_not(None))
+    if has_collected:
+        statement = statement.where(table.c.collected_at.is_(None))
+    for row in session.execute(statement):
         owner = " ".join([table.name, *(str(part) for part in row[: len(key)])])
         yield NamedFile(owner, row[len(key)], row[len(key) + 1] if sized else None)
 

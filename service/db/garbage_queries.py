@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from service.db.insert import insert_new
 from service.db.models import (
@@ -38,14 +39,24 @@ def named(session: Session, paths: Collection[str]) -> set[str]:
     """Those of the paths that something names: rows that are there, and jobs that may still need them."""
     wanted = list(paths)
     shas = [path.rsplit("/", 1)[-1] for path in wanted]
-    statements = [select(column).where(column.in_(wanted)) for column in NAMING[:6]]
+    statements = [select(column).where(column.in_(wanted), *_still(column)) for column in NAMING[:6]]
     statements += [
         select(Job.base_path).where(Job.base_path.in_(wanted), Job.state.not_in(_ENDED)),
+        # What a start follows from is how far its contributors moved from where they began.
+        select(Job.base_path)
+        .join(StartContribution, StartContribution.job_id == Job.id)
+        .where(Job.base_path.in_(wanted), StartContribution.collected_at.is_(None)),
         # By the sha256, which has an index; a deleted dataset is needed by no job that has not ended.
         select(Dataset.uri).where(Dataset.sha256.in_(shas), Dataset.uploaded, Dataset.deleted_at.is_(None)),
     ]
     found = {path for statement in statements for path in session.scalars(statement) if path is not None}
     return found & set(wanted)
+
+
+def _still(column: InstrumentedAttribute[Any]) -> tuple[ColumnElement[bool], ...]:
+    """A row whose file was collected names it no more."""
+    collected = getattr(column.class_, "collected_at", None)
+    return () if collected is None else (collected.is_(None),)
 
 
 def condemn(session: Session, paths: Iterable[str], now: datetime) -> None:

@@ -72,7 +72,7 @@ def _selected(table: Any, *names: str) -> Any:
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
 _PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure")
-_TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "outcome", "failure")
+_TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "groups", "outcome", "failure")
 _SHOWN = (
     _selected(Job, *_JOBS, *_PROGRESS)
     .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))

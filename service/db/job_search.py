@@ -74,9 +74,13 @@ def _entries(session: Session, walks: Sequence[_Walk]) -> int:
 def _along_label(project: str, wanted: Filter, families: Sequence[int], key: str) -> list[_Walk]:
     others = [_has_label(name, values) for name, values in wanted.metadata.items() if name != key]
     asked = (Job.deleted_at.is_(None), _any(Job.state, wanted.states), _any(Job.family_id, families), *others)
+    values = list(dict.fromkeys(wanted.metadata[key]))
+    # A job has one value of a key, so one walk finds it once however many values are looked for.
+    each = [[value] for value in values] if len(values) <= MOST_WALKS else [values]
     walks = []
-    for value in dict.fromkeys(wanted.metadata[key]):
-        pairs = (JobLabel.project == project, JobLabel.key == key, JobLabel.value == value)
+    for some in each:
+        valued = JobLabel.value == some[0] if len(some) == 1 else JobLabel.value.in_(some)
+        pairs = (JobLabel.project == project, JobLabel.key == key, valued)
         entries = select(JobLabel.job_id.label("id")).where(*pairs)
         walks.append(_Walk(JobLabel.job_id, entries, entries.join(Job, Job.id == JobLabel.job_id).where(*asked)))
     return walks

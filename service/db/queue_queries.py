@@ -5,7 +5,7 @@ A lane holds the queued jobs of one project that need the same; all statements g
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from sqlalchemy import (
@@ -24,6 +24,9 @@ from sqlalchemy.orm import Session, aliased
 
 from service.db.models import Attempt, Job, Json, ProjectUsage, Transition
 from service.states import JobState
+
+LONGEST_WAIT = timedelta(minutes=1)
+"""Before a job is tried again."""
 
 _QUEUED = Job.state == JobState.QUEUED
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
@@ -62,9 +65,20 @@ class Holder:
     project: str
     family_id: int
     progress_step: int
+    eta_s: float | None
     spec: dict[str, Any]
+    attempt: int
+    granted: int | None
+    """How many workers it may have, where their number may change."""
     workers: int | None
+    """How many its present group has; None: it has no group yet."""
+    groups: list[Json]
     claimed_at: datetime
+
+    @property
+    def reserved(self) -> int | None:
+        """The workers that it keeps a place for; None: as many as its description asks for."""
+        return max(self.granted or 0, self.workers or 0) or None
 
 
 def lanes(session: Session) -> list[str]:
@@ -108,7 +122,8 @@ def heads(session: Session, now: datetime | None) -> list[Candidate]:
 def _claimable(job: Any, now: datetime | None) -> tuple[ColumnElement[bool], ...]:
     if now is None:
         return (job.state == JobState.QUEUED,)
-    may = or_(job.not_before.is_(None), job.not_before <= now)
+    # One that is further away than anybody is made to wait was written before the clock was set back.
+    may = or_(job.not_before.is_(None), job.not_before <= now, job.not_before > now + LONGEST_WAIT)
     return job.state == JobState.QUEUED, job.intent.is_(None), may
 
 
@@ -128,10 +143,11 @@ def take(session: Session, candidate: Candidate, lease_until: datetime) -> Job |
 
 def holders(session: Session) -> list[Holder]:
     """Jobs that have an attempt, oldest first: what they reserve is not free."""
-    columns = (Job.id, Job.project, Job.family_id, Job.progress_step, Job.spec, Attempt.workers, Attempt.created_at)
+    ours = (Job.id, Job.project, Job.family_id, Job.progress_step, Job.eta_s, Job.spec)
+    theirs = (Attempt.number, Attempt.granted, Attempt.workers, Attempt.groups, Attempt.created_at)
     same = (Attempt.job_id == Job.id) & (Attempt.number == Job.attempt)
-    rows = session.execute(select(*columns).join(Attempt, same).where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))
-    return [Holder(*row) for row in rows]
+    columns = select(*ours, *theirs).join(Attempt, same)
+    return [Holder(*row) for row in session.execute(columns.where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))]
 
 
 def ahead(session: Session, job: Waiting, most: int) -> int:

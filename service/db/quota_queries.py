@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from service.db.models import Attempt, Checkpoint, Dataset, Family, Job, WarpVersion
+from service.db.models import Attempt, Checkpoint, Dataset, Family, Job, Json, StartVersion, WarpVersion
 from service.states import JobState
 
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
@@ -25,7 +25,7 @@ def running(session: Session) -> dict[str, int]:
 
 
 def stored_bytes(session: Session, project: str) -> int:
-    """Uploaded datasets, checkpoints' models, versions of P; what was deleted does not count."""
+    """Uploaded datasets, checkpoints' models, versions of P, starts; what was deleted or collected does not count."""
     datasets = select(func.sum(Dataset.size)).where(
         Dataset.project == project, Dataset.uploaded.is_(True), Dataset.deleted_at.is_(None)
     )
@@ -34,25 +34,26 @@ def stored_bytes(session: Session, project: str) -> int:
         .outerjoin(Job, Job.id == Checkpoint.job_id)
         .where(Checkpoint.project == project, Job.deleted_at.is_(None))
     )
-    warps = (
-        select(func.sum(WarpVersion.size))
-        .join(Family, Family.id == WarpVersion.family_id)
-        .where(Family.project == project, Family.name.not_like("#%"))
-    )
-    return sum(int(session.scalar(each) or 0) for each in (datasets, checkpoints, warps))
+    versions = [
+        select(func.sum(kind.size))
+        .join(Family, Family.id == kind.family_id)
+        .where(Family.project == project, Family.name.not_like("#%"), kind.collected_at.is_(None))
+        for kind in (WarpVersion, StartVersion)
+    ]
+    return sum(int(session.scalar(each) or 0) for each in (datasets, checkpoints, *versions))
 
 
 def reserved_since(
     session: Session, since: datetime, project: str | None = None
-) -> Sequence[tuple[str, dict[str, Any], datetime, datetime | None]]:
-    """(project, resources, begin, end) of each attempt with GPUs that was alive after `since`."""
+) -> Sequence[tuple[str, dict[str, Any], list[Json], datetime, datetime | None]]:
+    """(project, resources, groups, begin, end) of each attempt with GPUs that was alive after `since`."""
     resources = Job.spec["resources"]
     statement = (
-        select(Job.project, resources, Attempt.created_at, Attempt.finished_at)
+        select(Job.project, resources, Attempt.groups, Attempt.created_at, Attempt.finished_at)
         .join(Job, Job.id == Attempt.job_id)
         .where(or_(Attempt.finished_at.is_(None), Attempt.finished_at > since))
         .where(resources["gpus_per_worker"].as_float() > 0)
     )
     if project is not None:
         statement = statement.where(Job.project == project)
-    return [(owner, needs, begin, end) for owner, needs, begin, end in session.execute(statement)]
+    return [(owner, needs, groups, begin, end) for owner, needs, groups, begin, end in session.execute(statement)]

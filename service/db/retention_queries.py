@@ -7,6 +7,9 @@ from sqlalchemy import ColumnElement, delete, or_, select
 from sqlalchemy.orm import Session
 
 from service.db.models import Checkpoint, Event, Job, LogChunk, MetricPoint
+from service.states import TERMINAL
+
+_ENDED = sorted(str(state) for state in TERMINAL)
 
 Record = type[LogChunk] | type[Event] | type[MetricPoint]
 
@@ -37,3 +40,20 @@ def drop(session: Session, record: Record, job_id: str) -> None:
 def _loose(record: Record) -> tuple[ColumnElement[bool], ...]:
     """The event `end` stays: without it a reader of the job's events would wait for ever."""
     return (Event.type != "end",) if record is Event else ()
+
+
+def pinned_warps(session: Session, family_id: int, since: datetime) -> set[int]:
+    """Versions of P that jobs began with which have not ended, or not before that time."""
+    versions = session.scalars(select(Job.warp_version).where(*_needing(family_id, since)).distinct())
+    return {version for version in versions if version is not None}
+
+
+def pinned_files(session: Session, family_id: int, since: datetime) -> set[str]:
+    """Files that such jobs took their weights from."""
+    paths = session.scalars(select(Job.base_path).where(*_needing(family_id, since)).distinct())
+    return {path for path in paths if path is not None}
+
+
+def _needing(family_id: int, since: datetime) -> tuple[ColumnElement[bool], ...]:
+    recent = or_(Job.state.not_in(_ENDED), Job.finished_at > since)
+    return Job.family_id == family_id, recent

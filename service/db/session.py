@@ -8,8 +8,9 @@ before the commit), so its work must have no effect outside the session; but it 
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
@@ -42,7 +43,7 @@ _POSTGRESQL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=120s",
+    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
 }
 
 
@@ -57,6 +58,7 @@ class Database:
         # cost two trips to the server. On SQLite it costs nothing, and all its SELECTs see the same moment.
         is_sqlite = self.engine.dialect.name == "sqlite"
         self._reading = self.engine if is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._turn: AbstractContextManager[object] = RLock() if url.startswith("sqlite") else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -73,7 +75,8 @@ class Database:
         return patiently(lambda: self._write_once(work), WRITE_PATIENCE_S)
 
     def _write_once(self, work: Callable[[Session], T]) -> T:
-        with self._writing.connect() as connection:
+        # SQLite's waiters look again and again, and of many some never find it free: here they wait in turn.
+        with self._turn, self._writing.connect() as connection:
             receipt = receipts.of(connection)
             with Session(connection, expire_on_commit=False) as session:
                 result = work(session)

@@ -1,6 +1,6 @@
 """SELECTs over the versions of a family's starts, and the ledger of final weights behind them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
@@ -19,9 +19,16 @@ def newest_number(session: Session, family_id: int) -> int:
     return session.scalar(select(func.max(StartVersion.version)).where(StartVersion.family_id == family_id)) or 0
 
 
-def newest(session: Session, family_id: int, anchor: str, *, up_to_warp: int | None = None) -> StartVersion | None:
-    """The newest start of an anchor; with `up_to_warp` among those made when the family's P was no newer than that."""
+def newest(
+    session: Session, family_id: int, anchor: str, *, up_to_warp: int | None = None, has_file: bool = False
+) -> StartVersion | None:
+    """The newest start of an anchor; with `up_to_warp` among those made when the family's P was no newer than that.
+
+    With `has_file` among those that were not collected, and until the transaction ends nobody collects it.
+    """
     statement = versions(family_id, [anchor])
+    if has_file:
+        statement = statement.where(StartVersion.collected_at.is_(None)).with_for_update(read=True)
     if up_to_warp is not None:
         paired = or_(StartVersion.warp_version.is_(None), StartVersion.warp_version <= up_to_warp)
         statement = statement.where(paired)
@@ -41,6 +48,31 @@ def newest_before_warp(session: Session, family_id: int, warp_version: int) -> i
         StartVersion.family_id == family_id, StartVersion.warp_version <= warp_version
     )
     return session.scalar(paired)
+
+
+def keeping(session: Session, family_id: int, *, lock: bool = False) -> Sequence[StartVersion]:
+    """Starts that have their file, in order; with `lock` nobody counts on one of them before we have ended."""
+    statement = versions(family_id).where(StartVersion.collected_at.is_(None)).order_by(StartVersion.version)
+    if lock:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(statement).all()
+
+
+def contributions(session: Session, family_id: int) -> Sequence[StartContribution]:
+    """All whose weights were not collected."""
+    statement = select(StartContribution).where(StartContribution.family_id == family_id)
+    return session.scalars(statement.where(StartContribution.collected_at.is_(None))).all()
+
+
+def of_jobs(session: Session, job_ids: Iterable[str]) -> Sequence[StartContribution]:
+    """What these jobs gave back."""
+    return session.scalars(select(StartContribution).where(StartContribution.job_id.in_(list(job_ids)))).all()
+
+
+def began_with(session: Session, job_ids: Iterable[str]) -> set[str]:
+    """The files that these jobs began with."""
+    paths = session.scalars(select(Job.base_path).where(Job.id.in_(list(job_ids)), Job.base_path.is_not(None)))
+    return {path for path in paths if path is not None}
 
 
 def contribution_count(session: Session, family_id: int) -> int:

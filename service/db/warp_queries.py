@@ -1,5 +1,7 @@
 """SELECTs over the versions of a family's P and the aliases that point to them."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
@@ -21,12 +23,26 @@ def newest_learned(session: Session, family_id: int) -> WarpVersion | None:
     return session.scalar(learned.order_by(WarpVersion.version.desc()).limit(1))
 
 
+def keeping(session: Session, family_id: int, *, lock: bool = False) -> Sequence[WarpVersion]:
+    """Versions that have their file, in order; with `lock` nobody counts on one of them before we have ended."""
+    statement = versions(family_id).where(WarpVersion.collected_at.is_(None)).order_by(WarpVersion.version)
+    if lock:
+        statement = statement.with_for_update().execution_options(populate_existing=True)
+    return session.scalars(statement).all()
+
+
+def counted_on(session: Session, row: WarpVersion) -> bool:
+    """Whether the version's file is there, and until the transaction ends nobody collects it."""
+    session.refresh(row, with_for_update={"read": True})
+    return row.collected_at is None
+
+
 def versions(family_id: int) -> Select[WarpVersion]:
     return select(WarpVersion).where(WarpVersion.family_id == family_id)
 
 
-def aliases(session: Session, family_id: int) -> list[Alias]:
-    return list(session.scalars(select(Alias).where(Alias.family_id == family_id).order_by(Alias.name)))
+def aliases(family_id: int) -> Select[Alias]:
+    return select(Alias).where(Alias.family_id == family_id)
 
 
 def alias_changes(family_id: int, name: str) -> Select[AliasChange]:

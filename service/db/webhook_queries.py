@@ -13,6 +13,16 @@ def find(session: Session, project: str, webhook_id: str) -> Webhook | None:
     return session.scalar(select(Webhook).where(Webhook.id == webhook_id, Webhook.project == project))
 
 
+def lock(session: Session, project: str, webhook_id: str) -> Webhook | None:
+    """The webhook, for this transaction alone: no event adds a delivery to it meanwhile."""
+    statement = select(Webhook).where(Webhook.id == webhook_id, Webhook.project == project).with_for_update()
+    return session.scalar(statement.execution_options(populate_existing=True))
+
+
+def delivery(session: Session, webhook_id: str, delivery_id: str) -> Delivery | None:
+    return session.scalar(select(Delivery).where(Delivery.id == delivery_id, Delivery.webhook_id == webhook_id))
+
+
 def of_project(project: str) -> Select[Webhook]:
     return select(Webhook).where(Webhook.project == project)
 

@@ -19,7 +19,7 @@ from service.access import Caller
 from service.bind import RefusesToStart
 from service.db.models import ApiKey
 from service.settings import Settings
-from tests.api.made import npz, spec
+from tests.api.made import npz, spec, warp_file
 from tests.api.world import BASE_URL, build, client_of, new_key
 
 
@@ -308,6 +308,28 @@ def test_quotas_over_http(built_app: FastAPI, services: Services, admin: TestCli
     )
     assert [told.json()["code"], untold.json()["code"]] == ["quota_exceeded"] * 2
     assert len(admin.get("/v1/datasets").json()["data"]) == 1
+
+
+def test_each_quota_is_told_with_when_to_come_again(built_app: FastAPI, services: Services, admin: TestClient) -> None:
+    """A resume takes a place in the queue as a submission does; a P takes room; GPUs come back with the next month."""
+    dataset = admin.post("/v1/datasets", files={"file": ("a.npz", npz())}).json()
+    paused = admin.post("/v1/jobs", json=spec(dataset["id"])).json()["id"]
+    admin.post(f"/v1/jobs/{paused}/pause")
+    admin.post("/v1/families", json={"name": "patches"})
+    use(services, quota_queued_jobs=1, quota_gpu_seconds=0, quota_storage_bytes=dataset["size"] + 10)
+    gpus = spec(dataset["id"], resources={"gpus_per_worker": 1})
+    of_gpus = admin.post("/v1/jobs", json=gpus)
+    queued = admin.post("/v1/jobs", json=spec(dataset["id"]))
+    assert queued.status_code == 201
+    resumed = admin.post(f"/v1/jobs/{paused}/resume")
+    of_room = admin.post("/v1/families/patches/warps", files={"file": ("p", warp_file())})
+    for refused, word in ((of_gpus, "GPU-seconds"), (resumed, "queued jobs"), (of_room, "bytes")):
+        assert (refused.status_code, refused.json()["code"]) == (429, "quota_exceeded")
+        assert word in refused.json()["detail"]
+        assert int(refused.headers["retry-after"]) > 0
+    assert of_gpus.json()["param"] == "resources.gpus_per_worker"
+    admin.post(f"/v1/jobs/{queued.json()['id']}/cancel")
+    assert admin.post(f"/v1/jobs/{paused}/resume").json()["state"] == "queued"
 
 
 def test_a_listener_is_sent_away_when_its_key_ends(

@@ -1,9 +1,12 @@
 """Starts over HTTP: listed by architecture, downloaded in parts, switched off, and named by the jobs that use them."""
 
 import pytest
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
 from api.deps import Services
+from service import clock
+from service.db.models import StartVersion
 from tests.api.made import npz, spec
 from tests.starts import make_start
 
@@ -62,3 +65,15 @@ def test_a_family_switches_them_off(starts: TestClient) -> None:
     assert starts.patch("/v1/families/patches", json={"start_step": 0}).status_code == 422
     made = starts.post("/v1/families", json={"name": "secret", "starts": False}).json()
     assert made["starts"] is False
+
+
+def test_one_whose_file_retention_removed_is_listed_and_gone(starts: TestClient, services: Services) -> None:
+    def collected(session: Session) -> None:
+        session.get_one(StartVersion, (1, 1)).collected_at = clock.now()
+
+    services.database.write(collected)
+    shown = starts.get(f"{STARTS}/1").json()
+    assert shown["collected_at"] is not None
+    assert starts.get(f"{STARTS}/2").json()["collected_at"] is None
+    answer = starts.get(f"{STARTS}/1/content")
+    assert (answer.status_code, answer.json()["code"]) == (410, "collected")

@@ -60,6 +60,8 @@ GHOSTS = {
     "dataset_id": "ds_" + "0" * 26,
     "key_id": "key_" + "0" * 26,
     "webhook_id": "wh_" + "0" * 26,
+    "match_id": "match_" + "0" * 26,
+    "delivery_id": "dlv_" + "0" * 26,
     "family": "ghosts",
     "which": "1",
     "version": "1",
@@ -95,14 +97,22 @@ def build(app: FastAPI, services: Services, project: str) -> World:
     made(f"/v1/jobs/{paused}/pause")
     spare_key = made("/v1/keys", json={"scopes": ["jobs:read"]})["id"]
     hook, spare_hook = (made("/v1/webhooks", json={"url": "https://192.0.2.7/h"})["id"] for _ in range(2))
+    asked = {"dataset": {"id": dataset}, "task": "regression", "model": {"arch": "mlp", "hidden": [8]}}
+    match = made("/v1/families/match", json=asked)["id"]
+    sent = made(f"/v1/webhooks/{hook}/test")["id"]
     make_start(services.database, services.storage, project, family)
     numbers = {"which": "1", "version": "1"}
     ids = {"job_id": ended, "dataset_id": dataset, "key_id": key, "webhook_id": hook, "family": family}
-    ids |= {"alias": "stable", **numbers}
+    ids |= {"alias": "stable", "match_id": match, "delivery_id": sent, **numbers}
     calls = _calls(job, queued=queued, paused=paused, unused=unused, spare=spare, spare_key=spare_key)
+    calls[("/v1/families/match", "post")] = Call(json=asked)
     calls[("/v1/webhooks", "post")] = Call(json={"url": "https://192.0.2.7/h", "events": ["end"]})
+    calls[("/v1/webhooks/{webhook_id}", "patch")] = Call(json={"events": ["end"]})
+    calls[("/v1/webhooks/{webhook_id}/rotate", "post")] = Call()
+    calls[("/v1/webhooks/{webhook_id}/test", "post")] = Call()
     calls[("/v1/webhooks/{webhook_id}", "delete")] = Call(fills={"webhook_id": spare_hook})
-    markers = [project, family, spare, dataset, unused, ended, queued, paused, key, spare_key, hook, spare_hook]
+    markers = [project, family, spare, dataset, unused, ended, queued, paused, key, spare_key, hook, spare_hook, match]
+    markers.append(sent)
     return World(client, ids, calls, markers)
 
 

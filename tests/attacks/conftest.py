@@ -1,5 +1,5 @@
 """Attacks on the real app, as the tests of the API have it."""
 
-from tests.api.conftest import built_app, client, services
+from tests.api.conftest import built_app, client, plain_client, services
 
-__all__ = ["built_app", "client", "services"]
+__all__ = ["built_app", "client", "plain_client", "services"]

@@ -5,6 +5,7 @@ python -m tests.chaos --rounds 60 --seed 7 --database both --output chaos
 
 import argparse
 import random
+import signal
 import sys
 import time
 from pathlib import Path
@@ -22,41 +23,48 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="*", default=[], help="only these kinds of blows")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
     parser.add_argument("--jobs", type=int, default=3, help="in each round")
-    parser.add_argument("--soak", type=int, default=200, help="jobs through one service; 0: none")
-    parser.add_argument("--burst", type=int, default=1000, help="submits at once; 0: none")
+    parser.add_argument("--groups-every", type=int, default=4, help="rounds that have a job with two workers; 0: few")
+    parser.add_argument("--soak", type=int, default=0, help="jobs through one service; 0: none")
+    parser.add_argument("--burst", type=int, default=0, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the house is taken down on the way
     say(f"seed {options.seed}")
     results: list[Result] = []
     extra: dict[str, object] = {}
     for database in ["sqlite", "postgresql"] if options.database == "both" else [options.database]:
-        results.append(run(options, database, extra))
-        report.write(options.output, results, extra)
+        results.append(Result(database, options.seed))
+        run(options, results, extra)
     found = report.write(options.output, results, extra)
     say((options.output / "chaos.md").read_text())
     return 1 if any(each["problems"] for each in found["campaigns"]) else 0
 
 
-def run(options: argparse.Namespace, database: str, extra: dict[str, object]) -> Result:
+def run(options: argparse.Namespace, results: list[Result], extra: dict[str, object]) -> None:
+    """Fills in the last of the results, and writes them down after each round: a long run may be cut short."""
+    result = results[-1]
+    database = result.database
     kinds = options.kinds or (plan.ON_ANY if database == "sqlite" else plan.ON_POSTGRES)
     rounds = plan.make(options.seed, options.rounds, kinds, jobs=options.jobs)
-    result = Result(database, options.seed)
     house = House(database).open()
     try:
-        campaign = Campaign(house, result)
-        campaign.prepare(range(load.SHAPES), groups="worker" in kinds)
+        campaign = Campaign(house, result, group_every=options.groups_every)
+        campaign.prepare(range(load.SHAPES), groups=bool(rounds))
         give_up = time.monotonic() + 60 * options.minutes
         for each in rounds:
-            began = time.monotonic()
+            began, before = time.monotonic(), len(result.problems)
             if began > give_up:
                 break
             campaign.run([each])
-            kinds_now = ", ".join(blow.kind for blow in each.blows)
-            say(f"{database} round {each.number}: {kinds_now} ({time.monotonic() - began:.0f} s)")
-            for line in result.problems:
+            seconds, problems = time.monotonic() - began, result.problems[before:]
+            say(f"{database} round {each.number}: {', '.join(blow.kind for blow in each.blows)} ({seconds:.0f} s)")
+            for line in problems:
                 say(f"  {line}")
+            report.note(options.output, database, each, seconds, problems)
+            report.write(options.output, results, extra)
         if database == "sqlite" and options.soak:
             extra["soak"] = endurance.soak(campaign, options.soak)
+            campaign.count()
         if options.burst:
             extra[f"burst on {database}"] = endurance.burst(house, options.burst)
     finally:
@@ -65,7 +73,6 @@ def run(options: argparse.Namespace, database: str, extra: dict[str, object]) ->
         house.remove()
     else:
         say(f"the house is kept in {house.folder}")
-    return result
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
@@ -16,11 +16,13 @@ from service.db.models import Attempt, Contribution, Job, MetricPoint, Snapshot
 from service.states import JobState
 from tests.chaos import blows, invariants, load
 from tests.chaos.house import House, until
-from tests.chaos.plan import Round
+from tests.chaos.plan import GROUPS, Blow, Round
 from workers.registry import Registry
 
 SETTLE_S = 1200.0
 """A machine that others use too may take minutes to load a program."""
+NOTICED = timedelta(seconds=3)
+"""A sign of life before that may be of a part that has not noticed yet what happened."""
 
 
 @dataclass
@@ -36,6 +38,10 @@ class Result:
     jobs: dict[str, int] = field(default_factory=dict)
     attempts: int = 0
     contributions: int = 0
+    submitted: int = 0
+    """Jobs that were accepted."""
+    lost: int = 0
+    """Of these, that have no end."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -67,7 +73,7 @@ class Campaign:
     def prepare(self, shapes: Iterable[int], *, groups: bool) -> None:
         """Runs each kind of job once while nothing goes wrong."""
         specs = [load.job(shape) for shape in shapes] + ([load.job(0, group=True)] if groups else [])
-        for job_id, spec in [(self.house.submit(spec), spec) for spec in specs]:
+        for job_id, spec in [(self.submit(spec), spec) for spec in specs]:
             self.settle([job_id])
             self.references[spec["metadata"]["shape"]] = self._losses(job_id)
             assert self._states([job_id]) == {JobState.SUCCEEDED: 1}, "a job fails while nothing is wrong"
@@ -82,15 +88,15 @@ class Campaign:
         twice.over.set()
         twice.join()
         self.result.problems += sorted(twice.found)
-        self._count()
+        self.count()
 
     def round(self, plan: Round) -> None:
         turn = self.group_every and plan.number % self.group_every == 0
-        group = turn or any(blow.kind == "worker" for blow in plan.blows)
+        group = turn or any(blow.kind in GROUPS for blow in plan.blows)
         specs = [load.job(number) for number in plan.jobs]
         if group and "group-0" in self.references:
             specs[0] = load.job(0, group=True)
-        jobs = [self.house.submit(spec) for spec in specs]
+        jobs = [self.submit(spec) for spec in specs]
         threads = [threading.Thread(target=self._deal, args=(blow, jobs), daemon=True) for blow in plan.blows]
         if plan.word != "none":
             threads.append(threading.Thread(target=self._say, args=(plan, jobs[-1]), daemon=True))
@@ -103,12 +109,18 @@ class Campaign:
         except AssertionError as error:
             self.result.problems.append(f"round {plan.number} ({[blow.kind for blow in plan.blows]}): {error}")
         self.result.rounds += 1
+        timely = all(blow.kind != "clock" for blow in plan.blows)
         self.result.problems += [
             f"round {plan.number} ({', '.join(blow.kind for blow in plan.blows)}): {line}"
-            for line in invariants.check(self.house, jobs, self.references)
+            for line in invariants.check(self.house, jobs, self.references, timely=timely)
         ]
 
-    def _deal(self, blow, jobs: Sequence[str]) -> None:  # type: ignore[no-untyped-def]
+    def submit(self, spec: load.Json) -> str:
+        job = self.house.submit(spec)
+        self.result.submitted += 1
+        return job
+
+    def _deal(self, blow: Blow, jobs: Sequence[str]) -> None:
         time.sleep(blow.after_s)
         began, at = time.monotonic(), clock.now()
         try:
@@ -120,7 +132,7 @@ class Campaign:
         if not hit:
             return
         with suppress(AssertionError):  # what never recovers is found by `settle`
-            until(lambda: self._is_healthy(jobs, at), "recovery", SETTLE_S)
+            until(lambda: self._is_healthy(jobs, at + NOTICED), "recovery", SETTLE_S)
             self.result.seconds[blow.kind].append(time.monotonic() - began)
 
     def _is_healthy(self, jobs: Sequence[str], since: datetime) -> bool:
@@ -176,9 +188,11 @@ class Campaign:
             of_job = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == "train_loss")
             return {point.step: point.value for point in session.scalars(of_job)}
 
-    def _count(self) -> None:
+    def count(self) -> None:
         with self.house.database.read() as session:
             rows = session.execute(select(Job.state, func.count()).group_by(Job.state))
             self.result.jobs = {str(state): count for state, count in rows}
             self.result.attempts = session.scalar(select(func.count()).select_from(Attempt)) or 0
+            ended = sum(count for state, count in self.result.jobs.items() if JobState(state).is_terminal)
+            self.result.lost = self.result.submitted - ended
             self.result.contributions = session.scalar(select(func.count()).select_from(Contribution)) or 0

@@ -25,13 +25,16 @@ from tests.chaos.postgres import Postgres
 ROOT = Path(__file__).resolve().parents[2]
 DISK_MB = 96
 START_S = 600.0
+CLOCK_STEPS = ROOT / "tests" / "chaos" / "clock_steps"
 ENVIRONMENT = {
-    "WARPADAM_LEASE_S": "20",
+    "WARPADAM_LEASE_S": "15",
     "WARPADAM_HEARTBEAT_S": "0.5",
     "WARPADAM_GRACE_S": "8",
     "WARPADAM_PUBLISH_EVERY_S": "3",
+    "RAY_worker_niceness": "0",
 }
-"""Short where a round waits for it; long where a busy machine would be taken for a dead one."""
+"""Short where a round waits for it; long where a busy machine would be taken for a dead one, on which Ray's workers
+would not get a turn with the niceness that Ray gives them."""
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float) -> Any:
@@ -60,6 +63,9 @@ class House:
     process: subprocess.Popen[bytes] | None = None
     postgres: Postgres | None = None
     has_disk: bool = False
+    left: list[str] = field(default_factory=list)
+    """Temporary folders of services that were killed, and that nobody removed."""
+    _ray_folder: Path | None = None
 
     @property
     def data(self) -> Path:
@@ -78,10 +84,17 @@ class House:
     def database_url(self) -> str:
         return f"sqlite:///{self.data / 'warpadam.db'}" if self.postgres is None else self.postgres.url
 
+    def set_clock(self, ahead_s: float) -> None:
+        """So many seconds away from the real time; everybody sees it within a second."""
+        written = self.folder / "clock.new"
+        written.write_text(f"{ahead_s:+.0f}")
+        written.replace(self.folder / "clock")
+
     def open(self) -> "House":
         self.data.mkdir()
         self.disk.mkdir()
         self.temporary.mkdir()
+        self.set_clock(0.0)
         mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", str(self.disk)]
         with suppress(OSError):
             self.has_disk = subprocess.run(mount, capture_output=True, check=False).returncode == 0
@@ -99,7 +112,12 @@ class House:
     def start(self) -> None:
         """Starts `serve` and waits until it is ready."""
         announcement = self.data / "service.json"
-        ours = {"WARPADAM_STORAGE_URL": str(self.disk), "TMPDIR": str(self.temporary)}
+        ours = {
+            "WARPADAM_STORAGE_URL": str(self.disk),
+            "TMPDIR": str(self.temporary),
+            "PYTHONPATH": str(CLOCK_STEPS),
+            "CHAOS_CLOCK": str(self.folder / "clock"),
+        }
         if self.postgres is not None:
             ours["WARPADAM_DATABASE_URL"] = self.postgres.url
         with (self.data / "serve.log").open("ab") as output:
@@ -116,9 +134,13 @@ class House:
             )
         process = self.process
         until(lambda: self._announced(process, announcement), "serve is ready", START_S)
-        self.url = json.loads(announcement.read_text())["url"]
+        said = json.loads(announcement.read_text())
+        self.url, self.ray_address = said["url"], said["ray_address"]
         marks = {child.environ().get(MARK_VARIABLE) for child in psutil.Process(process.pid).children()}
         (self.mark,) = marks - {None}
+        for head in self.children("ray.scripts.scripts", "start")[:1]:
+            words = [word for word in head.cmdline() if word.startswith("--temp-dir=")]
+            self._ray_folder = Path(words[0].partition("=")[2]).parent
 
     def _announced(self, process: subprocess.Popen[bytes], announcement: Path) -> bool:
         if process.poll() is not None:
@@ -171,7 +193,27 @@ class House:
         self.process.kill()
         self.process.wait()
         until(lambda: not self.children(), "the warden ends everything", START_S)
+        until(lambda: not self.wardens(), "the warden itself ends", START_S)
+        self._note_left()
         self.start()
+
+    def _note_left(self) -> None:
+        if self._ray_folder is not None and self._ray_folder.exists():
+            self.left.append(f"{self._ray_folder}, the folder of a service that is gone")
+
+    def wardens(self) -> list[psutil.Process]:
+        """It carries no mark, for it ends what does, but names it."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                line = process.cmdline()
+                if "service.warden" in line and self.mark in line and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def supervisors(self) -> list[psutil.Process]:
+        assert self.process is not None
+        return [psutil.Process(self.process.pid)]
 
     def close(self) -> list[str]:
         """Ends everything; what is still there then."""
@@ -186,6 +228,8 @@ class House:
                 end_group(self.process.pid, 0.0)
                 self.process.kill()
                 self.process.wait()
+            self._note_left()
+        left += self.left
         self.database.dispose()
         self.end()
         return left

@@ -4,6 +4,7 @@ Each check gives one line for each thing that is wrong.
 """
 
 import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -13,30 +14,32 @@ from sqlalchemy.orm import Session
 
 from service.db.models import Attempt, Contribution, Event, Family, Job, MetricPoint, Transition, WarpVersion
 from service.states import ALLOWED, TERMINAL, JobState
+from tests.chaos import ray_view
 from tests.chaos.house import House
 from workers.meta.ledger import verify_ledger
 from workers.registry import Registry
 
+RAY_LETS_GO_S = 90.0
 References = dict[str, dict[int, float]]
 """By shape: the training losses of a job that nothing happened to."""
 
 
-def check(house: House, jobs: Sequence[str], references: References) -> list[str]:
-    """Everything, for these jobs, all of which should have ended."""
+def check(house: House, jobs: Sequence[str], references: References, *, timely: bool = True) -> list[str]:
+    """Everything, for these jobs, all of which should have ended. `timely`: the time of day was left alone."""
     with house.database.read() as session:
         rows = [session.get_one(Job, job_id) for job_id in jobs]
-        found = [line for job in rows for line in (*of_job(session, job), *of_losses(session, job, references))]
+        found = [line for job in rows for line in (*of_job(session, job, timely), *of_losses(session, job, references))]
         families = list(session.scalars(select(Family).order_by(Family.id)))
         found += [line for family in families for line in of_family(session, family)]
     for family in families:
         with house.database.read() as session:
             found += [f"{family.name}: {line}" for line in verify_ledger(session, house.storage, family.id).problems]
-    return [*found, *of_processes(house)]
+    return [*found, *of_processes(house), *of_ray(house)]
 
 
-def of_job(session: Session, job: Job) -> Iterator[str]:
+def of_job(session: Session, job: Job, timely: bool = True) -> Iterator[str]:
     yield from of_transitions(job, session.scalars(_by(Transition, job).order_by(Transition.id)).all())
-    yield from of_attempts(job, session.scalars(_by(Attempt, job).order_by(Attempt.number)).all())
+    yield from of_attempts(job, session.scalars(_by(Attempt, job).order_by(Attempt.number)).all(), timely)
     yield from of_events(job, session.scalars(_by(Event, job).order_by(Event.seq)).all())
     yield from of_contributions(session, job)
 
@@ -56,13 +59,13 @@ def of_transitions(job: Job, transitions: Sequence[Transition]) -> Iterator[str]
             yield f"{job.id}: {before.target} was followed by {after.source} to {after.target}"
 
 
-def of_attempts(job: Job, attempts: Sequence[Attempt]) -> Iterator[str]:
+def of_attempts(job: Job, attempts: Sequence[Attempt], timely: bool) -> Iterator[str]:
     if [each.number for each in attempts] != list(range(1, job.attempt + 1)):
         yield f"{job.id}: attempts {[each.number for each in attempts]} of {job.attempt}"
     for each in attempts:
         if each.outcome is None or each.finished_at is None:
             yield f"{job.id}: attempt {each.number} has no end"
-    for before, after in pairwise(attempts):
+    for before, after in pairwise(attempts) if timely else ():
         if before.finished_at is not None and after.created_at < before.finished_at:
             yield f"{job.id}: attempt {after.number} began before {before.number} had ended"
 
@@ -144,6 +147,17 @@ def of_processes(house: House) -> Iterator[str]:
         yield "a training worker is left"
     for folder in house.temporary.glob("wa-*"):
         yield f"{folder.name} of an attempt is left"
+
+
+def of_ray(house: House) -> list[str]:
+    """What Ray holds for nobody, after it had a while to let go."""
+    deadline = time.monotonic() + RAY_LETS_GO_S
+    while True:
+        dispatchers = house.children("-m workers")
+        left = ray_view.left(house.ray_address, ray_view.environment_of(dispatchers[0])) if dispatchers else ["no Ray"]
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(2)
 
 
 def _by(table: type, job: Job):  # type: ignore[no-untyped-def]

@@ -32,7 +32,7 @@ class Postgres:
 
     def kill(self) -> None:
         """SIGKILL to the postmaster and to all that it started, at once."""
-        family = [self._postmaster(), *self._postmaster().children(recursive=True)]
+        family = self.processes()
         for process in family:
             with suppress(psutil.NoSuchProcess):
                 process.send_signal(signal.SIGSTOP)
@@ -41,9 +41,20 @@ class Postgres:
                 process.kill()
         psutil.wait_procs(family, timeout=30)
 
+    def processes(self) -> list[psutil.Process]:
+        postmaster = self._postmaster()
+        return [postmaster, *postmaster.children(recursive=True)]
+
+    def quit(self) -> None:
+        """Ends it at once, with nothing put in order: it recovers at its next start."""
+        self._end(signal.SIGQUIT)
+
     def refuse(self) -> None:
         """Ends it in order, at once: whoever is connected is thrown out, and new connections are refused."""
-        self._postmaster().send_signal(signal.SIGINT)
+        self._end(signal.SIGINT)
+
+    def _end(self, number: signal.Signals) -> None:
+        self._postmaster().send_signal(number)
         deadline = time.monotonic() + 60
         while (self.data / "postmaster.pid").exists() and time.monotonic() < deadline:
             time.sleep(0.1)

@@ -1,14 +1,16 @@
 """The summary of a run, for machines and for people."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from service import clock
 from tests.chaos.campaign import Result
+from tests.chaos.plan import Round
 
 Json = dict[str, Any]
-_DOUBLE = ("twice", "more than once")
 
 
 def summary(results: list[Result], extra: Json) -> Json:
@@ -16,7 +18,7 @@ def summary(results: list[Result], extra: Json) -> Json:
 
 
 def _campaign(result: Result) -> Json:
-    double = [line for line in result.problems if any(word in line for word in _DOUBLE)]
+    double = [line for line in result.problems if "twice" in line or "more than once" in line]
     recover = {
         kind: {"hits": result.hits[kind], "median": round(median(seen), 1), "worst": round(max(seen), 1)}
         for kind, seen in sorted(result.seconds.items())
@@ -28,10 +30,11 @@ def _campaign(result: Result) -> Json:
         "rounds": result.rounds,
         "kills": dict(sorted(result.hits.items())),
         "missed": dict(sorted(result.missed.items())),
+        "jobs_accepted": result.submitted,
+        "jobs_lost": result.lost,
         "jobs": result.jobs,
         "attempts": result.attempts,
         "contributions_accepted": result.contributions,
-        "lost": len(result.problems) - len(double),
         "double": len(double),
         "seconds_to_recover": recover,
         "problems": result.problems,
@@ -52,11 +55,13 @@ def _markdown(found: Json) -> str:
         lines += [
             f"## {each['database']}, seed {each['seed']}",
             "",
-            f"{each['rounds']} rounds, {sum(each['kills'].values())} kills, jobs {each['jobs']}, "
-            f"{each['attempts']} attempts, {each['contributions_accepted']} contributions accepted, "
-            f"lost {each['lost']}, double {each['double']}.",
+            f"{each['rounds']} rounds, {sum(each['kills'].values())} blows; "
+            f"{each['jobs_accepted']} jobs accepted, of which {each['jobs_lost']} were lost "
+            f"({_counts(each['jobs'])}), in {each['attempts']} attempts; "
+            f"{each['contributions_accepted']} contributions accepted; counted or run twice: {each['double']}; "
+            f"whatever else was wrong: {len(each['problems']) - each['double']}.",
             "",
-            "| what died | times | seconds to recover, median | worst |",
+            "| blow | times | seconds to recover, median | worst |",
             "|---|---|---|---|",
             *(
                 f"| {kind} | {seen['hits']} | {seen['median']} | {seen['worst']} |"
@@ -66,7 +71,27 @@ def _markdown(found: Json) -> str:
             *(f"- {line}" for line in each["problems"]),
             "",
         ]
-    for name in ("soak", "burst"):
-        if name in found:
-            lines += [f"## {name}", "", *(f"- {key}: {value}" for key, value in found[name].items()), ""]
+    for name, numbers in found.items():
+        if name != "campaigns":
+            lines += [f"## {name}", "", *(f"- {key}: {value}" for key, value in numbers.items()), ""]
     return "\n".join(lines)
+
+
+def _counts(jobs: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))
+
+
+def note(folder: Path, database: str, round_: Round, seconds: float, problems: list[str]) -> None:
+    """Adds a line about one round to `rounds.jsonl`, which grows from run to run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    told = {
+        "at": clock.now().isoformat(),
+        "database": database,
+        "round": round_.number,
+        "blows": [asdict(blow) for blow in round_.blows],
+        "word": round_.word,
+        "seconds": round(seconds, 1),
+        "problems": problems,
+    }
+    with (folder / "rounds.jsonl").open("a") as file:
+        file.write(json.dumps(told) + "\n")

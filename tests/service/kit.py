@@ -23,6 +23,7 @@ T = TypeVar("T")
 PROJECT = "default"
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LEASE_S = 30.0
+LIMITS = jobs.Limits()
 CRASH = Failure("infrastructure", "worker_died", "The worker died.", retryable=True)
 PREEMPTED = Failure("preemption", "preempted", "The node was taken away.", retryable=True)
 MISTAKE = Failure("user", "not_finite", "The loss is not finite.", retryable=False)
@@ -63,6 +64,7 @@ class Bench:
 
     database: Database
     ready: Dataset | None = None
+    limits: jobs.Limits = LIMITS
 
     def write(self, work: Callable[[Session], T]) -> T:
         return self.database.write(work)
@@ -85,7 +87,7 @@ class Bench:
     def submission(self, dataset: Dataset | None = None, **fields: Any) -> jobs.Submission:
         if dataset is None:
             dataset = self.ready = self.ready or self.dataset()
-        spec, limits = self.spec(dataset, **fields), jobs.Limits()
+        spec, limits = self.spec(dataset, **fields), self.limits
         return self.write(lambda session: jobs.submit(session, PROJECT, spec, dataset, limits))
 
     def submit(self, dataset: Dataset | None = None, **fields: Any) -> Job:

@@ -31,7 +31,7 @@ def test_an_alias_moves_and_its_history_says_so(database: Database, family: Fami
     put(database, family, "stable", 2, reason="better")
     put(database, family, "stable", 2, reason="no change")
     with database.read() as session:
-        assert {alias.name: alias.version for alias in aliases.list_(session, family)} == {
+        assert {alias.name: alias.version for alias in aliases.list_(session, family, PageRequest()).items} == {
             "champion": 2,
             "latest": 2,
             "stable": 2,
@@ -78,7 +78,7 @@ def test_delete_keeps_the_history(database: Database, family: Family) -> None:
     put(database, family, "stable", 1)
     database.write(lambda session: aliases.delete(session, family, "stable", now=clock.now()))
     with database.read() as session:
-        assert "stable" not in [alias.name for alias in aliases.list_(session, family)]
+        assert "stable" not in [alias.name for alias in aliases.list_(session, family, PageRequest()).items]
         history = aliases.history(session, family, "stable", PageRequest()).items
         with pytest.raises(NotFound):
             warps.resolve(session, family, "stable")

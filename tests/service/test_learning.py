@@ -8,9 +8,10 @@ from datetime import datetime
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from service import aliases, blobs, clock, events, families, learning
-from service.db.models import Contribution, Family, JobSum
+from service.db.models import Attempt, Contribution, Family, JobSum
 from service.db.session import Database
 from service.learning import Accepted, Draft, Entry, RefusedError, StaleEpochError, VersionTakenError
 from service.pages import PageRequest
@@ -207,7 +208,7 @@ def test_a_version_and_its_aliases_are_one_transaction(
             publish(database, family, epoch, one)
     with database.read() as session:
         assert learning.next_version(session, family.id) == 1
-        assert aliases.list_(session, family) == []
+        assert aliases.list_(session, family, PageRequest()).items == []
 
 
 def test_publishing_again_gives_the_same_version(database: Database, family: Family, epoch: int) -> None:
@@ -287,3 +288,28 @@ def test_an_epoch_of_no_family_is_stale(database: Database) -> None:
 def test_its_errors_cross_processes() -> None:
     error = pickle.loads(pickle.dumps(RefusedError("overlap", "because")))
     assert (error.code, error.message) == ("overlap", "because")
+
+
+def test_workers_that_were_replaced_count_nothing_any_more_and_the_next_go_on_from_the_watermark(
+    database: Database, family: Family, job: Running, epoch: int
+) -> None:
+    """A group's contributions are numbered from its own start on; its first one may leave a gap, no other."""
+    first, second = 0, learning.GROUP_SEQUENCES
+    begin_groups(database, job, 1)
+    accept(database, family, epoch, entry(job, 0, 50, sequence=first))
+    begin_groups(database, job, 2)
+    late = entry(job, 50, 100, sequence=first + 1)
+    assert refusal(lambda: accept(database, family, epoch, late)) == "stale_token"
+    assert accept(database, family, epoch, entry(job, 0, 50, sequence=first)) == Accepted(50, new=False)
+    assert accept(database, family, epoch, entry(job, 60, 100, sequence=second)).watermark == 100
+    assert refusal(lambda: accept(database, family, epoch, entry(job, 110, 120, sequence=second + 1))) == "gap"
+    assert refusal(lambda: accept(database, family, epoch, entry(job, 90, 120, sequence=second + 1))) == "overlap"
+
+
+def begin_groups(database: Database, job: Running, count: int) -> None:
+    def write(session: Session) -> None:
+        row = Attempt(job_id=job.id, number=1, token=1, submission_id=f"{job.id}-1", launcher="process")
+        row.created_at, row.groups = clock.now(), [{"step": 0, "workers": 1}] * count
+        session.merge(row)
+
+    database.write(write)

@@ -1,10 +1,12 @@
 """What attempts printed: kept in the database, whole, bounded, and told where something is missing."""
 
+import os
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from service import attempts, jobs, logs
+from service import attempts, clock, jobs, logs
 from service.attempts import Fence, LostLease
 from service.states import JobState
 from tests.service.kit import Bench
@@ -80,3 +82,16 @@ def test_the_last_words_of_one_that_was_killed_are_kept(bench: Bench, tmp_path: 
     file.unlink()
     assert bench.lose(fence) is JobState.QUEUED
     assert texts(bench, fence, tmp_path) == ["one", "Segmentation fault"]
+
+
+def test_files_go_as_old_as_logs_may_be(tmp_path: Path) -> None:
+    old, new, other = (tmp_path / name for name in ("job_a-1.log", "job_b-1.log", "dispatcher.log"))
+    now = clock.now()
+    for path, age in ((old, 31), (new, 29), (other, 99)):
+        path.touch()
+        os.utime(path, ((now - timedelta(days=age)).timestamp(),) * 2)
+    assert logs.drop_files(tmp_path, 0, now) == 0
+    assert logs.drop_files(tmp_path, 30, now) == 1
+    assert not old.exists()
+    assert new.exists()
+    assert other.exists()

@@ -49,6 +49,13 @@ def test_what_waits_for_another_try_lets_the_next_go_first(bench: Bench) -> None
     assert reason["code"] == "backoff"
 
 
+def test_who_waits_for_another_try_does_not_wait_for_a_clock_that_was_set_back(bench: Bench) -> None:
+    fence = bench.running()
+    bench.lose(fence)
+    assert [each.id for each in bench.read(lambda session: queue.heads(session, later(-3600)))] == [fence.job_id]
+    assert why(bench, fence.job_id, -3600) is None
+
+
 def test_each_job_says_why_it_waits(bench: Bench) -> None:
     jobs = [bench.submit() for _ in range(3)]
     assert why(bench, jobs[0].id) is None

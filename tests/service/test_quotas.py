@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from threading import Barrier
 
 import pytest
@@ -42,6 +43,11 @@ def admitted(bench: Bench, defaults: Limits, now: datetime = NOW) -> Claim | Non
     )
 
 
+def why_not(bench: Bench, limits: Limits, **fields: object) -> str | None:
+    spec = bench.spec(bench.ready or bench.dataset(), **fields)
+    return bench.read(lambda session: quotas.admission(session, limits, later(1000)).why_not(PROJECT, spec))
+
+
 def used_gpus(bench: Bench, now: datetime) -> dict[str, float]:
     return bench.read(lambda session: quotas.gpu_seconds(session, now))
 
@@ -71,6 +77,7 @@ def test_running_jobs_wait_in_the_queue(bench: Bench) -> None:
     assert second.job.id == other.id
     assert admitted(bench, limits) is None
     assert bench.read(lambda session: quotas.room_to_run(session, PROJECT, limits)) == 0
+    assert why_not(bench, limits) == "waits until another job of its project ends: 1 may run at once"
     bench.start(first.fence)
     bench.finish(first.fence, "succeeded")
     assert bench.read(lambda session: quotas.room_to_run(session, PROJECT, limits)) == 1
@@ -109,12 +116,23 @@ def test_gpu_seconds_are_what_attempts_reserve_in_this_month(bench: Bench) -> No
     assert used_gpus(bench, datetime(2026, 2, 1, tzinfo=UTC)) == {}
     limits = Limits(gpu_seconds=60)
     assert admitted(bench, limits, later(1000)) is None
+    assert "the next month: its project has used 60 of 60 GPU-seconds" in (why_not(bench, limits, resources=GPU) or "")
+    assert why_not(bench, limits) is None
     spec = bench.spec(bench.ready or bench.dataset(), resources=GPU)
     with pytest.raises(QuotaExceeded, match="60 GPU-seconds") as refused:
         bench.write(lambda session: quotas.check_submit(session, PROJECT, spec, limits, later(1000)))
     assert refused.value.retry_after_s == (datetime(2026, 2, 1, tzinfo=UTC) - later(1000)).total_seconds()
     submitting(bench, limits)  # what needs no GPU goes on
     assert admitted(bench, Limits(gpu_seconds=61), later(1000)) is not None
+
+
+def test_an_elastic_job_is_charged_for_what_it_had_when(bench: Bench) -> None:
+    fence = bench.running(resources={**GPU, "workers": {"min": 1, "max": 4}})
+    each = GPU["gpus_per_worker"]
+    for seconds, workers in ((5, 1), (10, 3), (20, 2)):
+        begin = partial(attempts.begin_group, fence=fence, step=seconds, workers=workers, now=later(seconds))
+        bench.write(begin)
+    assert used_gpus(bench, later(40)) == {PROJECT: (10 * 1 + 10 * 3 + 20 * 2) * each}
 
 
 def test_a_job_without_gpus_uses_none(bench: Bench) -> None:

@@ -231,6 +231,7 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
         (table(), {"model": TRANSFORMER}, InvalidRequest, "invalid_request", "model.arch"),
         (table(), {"model": {"arch": "convnet", "channels": [4]}}, InvalidRequest, "invalid_request", "model.arch"),
         (table(), {"model": ENTRYPOINT}, Forbidden, "code_disabled", "model.entrypoint"),
+        (text(), {**LM, "model": ENTRYPOINT}, Forbidden, "code_disabled", "model.entrypoint"),
         (table(), {"training": {"batch_size": 81}}, InvalidRequest, "invalid_request", "training.batch_size"),
         (
             table(),
@@ -247,7 +248,13 @@ HUGE = {"arch": "transformer", "layers": 1, "width": 8, "heads": 2, "context": 2
             "training.warmup_steps",
         ),
         (text(), {**LM, "model": HUGE}, InvalidRequest, "invalid_request", "model.context"),
-        (table(), {"resources": {"workers": {"min": 1, "max": 2}}}, InvalidRequest, "unsupported", "resources.workers"),
+        (
+            table(),
+            {"training": {"batch_size": 2}, "resources": {"workers": {"min": 1, "max": 3}}},
+            InvalidRequest,
+            "invalid_request",
+            "training.batch_size",
+        ),
         (table(), {"optimizer": {"warp": 1}}, BadReference, "warp_not_found", "optimizer.warp"),
         (table(), {"init": {"checkpoint": "job_x/best"}}, BadReference, "checkpoint_not_found", "init.checkpoint"),
         (table(), {"init": {"family": "nonsense"}}, BadReference, "checkpoint_not_found", "init.family"),

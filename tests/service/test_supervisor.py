@@ -45,7 +45,7 @@ def lock(tmp_path: Path) -> Iterator[int]:
 def supervised(tmp_path: Path, lock: int) -> Iterator[Callable[..., Supervisor]]:
     made: list[Supervisor] = []
 
-    def make(*programs: str) -> Supervisor:
+    def make(*programs: str, frozen_s: float = 60.0) -> Supervisor:
         children = [
             Child(
                 f"child-{n}", lambda p=program: [sys.executable, "-c", p], dict(os.environ), 0.3, tmp_path / f"{n}.log"
@@ -54,7 +54,7 @@ def supervised(tmp_path: Path, lock: int) -> Iterator[Callable[..., Supervisor]]
         ]
         folder = tmp_path / "temporary"
         folder.mkdir()
-        made.append(Supervisor(children, mark=f"test-{os.getpid()}", folder=folder, lock=lock))
+        made.append(Supervisor(children, mark=f"test-{os.getpid()}", folder=folder, lock=lock, frozen_s=frozen_s))
         return made[-1]
 
     yield make
@@ -84,6 +84,46 @@ def test_a_dead_child_comes_back(supervised: Callable[..., Supervisor]) -> None:
     supervisor.tick()
     assert child.alive
     assert child.process.pid != first
+
+
+def test_whatever_of_the_service_somebody_stopped_is_ended(supervised: Callable[..., Supervisor]) -> None:
+    starts_another = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {WAITS!r}]); {WAITS}"
+    supervisor = supervised(starts_another, frozen_s=0.0)
+    supervisor.tick()
+    (child,) = supervisor.children
+    assert child.process is not None
+    until(lambda: len(marked(supervisor.mark)) == 2)
+    (other,) = {process.pid for process in marked(supervisor.mark)} - {child.process.pid}
+    os.kill(other, signal.SIGSTOP)
+    until(lambda: supervisor.tick() or not alive(other))
+    assert child.alive
+    os.kill(child.process.pid, signal.SIGSTOP)
+    until(lambda: supervisor.tick() or child.process is None)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_there_always_is_a_warden_that_knows_the_children(
+    supervised: Callable[..., Supervisor], number: signal.Signals
+) -> None:
+    supervisor = supervised(WAITS, frozen_s=0.0)
+    supervisor.tick()
+    (child,) = supervisor.children
+    first = supervisor.warden
+    first.send_signal(number)
+    until(lambda: supervisor.tick() or supervisor.warden is not first)
+    assert supervisor.warden.stdin is not None
+    supervisor.warden.stdin.close()  # as if this process were killed
+    until(lambda: not child.alive)
+
+
+def test_close_waits_for_no_warden_that_was_stopped(
+    supervised: Callable[..., Supervisor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.supervisor.WARDEN_S", 0.1)
+    supervisor = supervised(WAITS)
+    supervisor.warden.send_signal(signal.SIGSTOP)
+    supervisor.close()
+    assert supervisor.warden.returncode == -signal.SIGKILL
 
 
 def test_close_ends_grandchildren_and_who_does_not_listen(

@@ -4,6 +4,7 @@ from datetime import datetime
 
 from warpadam import AsyncClient, Client
 from warpadam.sdk.job import AsyncJob, Job
+from warpadam.sdk.matching import AsyncMatch
 from warpadam.sdk.models import Event
 
 
@@ -19,9 +20,17 @@ def blocking(client: Client) -> float:
     return job.result.final["val_loss"] + client.warps.get("f").size
 
 
+def matching(client: Client) -> str | None:
+    result = client.families.match(dataset={"builtin": "digits"}, limit=3).wait(timeout_s=60).result
+    assert result is not None
+    return result.recommendation.family
+
+
 async def waiting(client: AsyncClient) -> AsyncJob:
     job = await (await client.jobs.get("job_1")).cancel()
     years: list[int] = [event.created_at.year async for event in job.events(follow=True)]
+    match: AsyncMatch = await (await client.families.match(task="classification")).wait()
+    assert match.failure is None
     listed: list[AsyncJob] = [each async for each in client.jobs.list(state="running")]
     return listed[years[0]]
 

@@ -14,6 +14,7 @@ from service.pages import PageRequest
 from service.resolve import Limits
 from service.settings import Settings
 from service.spec import DatasetOptions, JobSpec
+from tests.workers.code.packed import packed
 from tests.workers.plans import regression
 from workers.loading import Memory
 
@@ -32,7 +33,13 @@ class House:
                 data_dir=folder,
                 database_url=url,
                 storage_url=str(folder / "storage"),
-                **{"heartbeat_s": 0.05, "publish_every_s": 0, **settings},
+                **{
+                    "heartbeat_s": 0.05,
+                    "publish_every_s": 0,
+                    "allow_code": True,
+                    "code_confinement": "preferred",
+                    **settings,
+                },
             )
         )
         return cls(memory, _upload(memory))
@@ -51,8 +58,18 @@ class House:
         )
         database = self.memory.database
         row = datasets.for_spec(database, self.memory.storage, self.memory.settings, "default", spec.dataset)
-        submission = database.write(lambda session: jobs.submit(session, "default", spec, row, Limits()))
+        submission = database.write(
+            lambda session: jobs.submit(session, "default", spec, row, Limits(code_refused=None))
+        )
         return submission.job.id
+
+    def package(self, files: dict[str, str | bytes]) -> str:
+        """Registers a package of user code; its id."""
+        memory, options = self.memory, DatasetOptions(format="package")
+        origin = datasets.Uploaded(memory.storage.put("datasets", packed(files)), "net.zip")
+        examined = datasets.examine(memory.storage, memory.settings, origin, options)
+        assert examined.error is None
+        return memory.database.write(lambda session: datasets.add(session, "default", examined, clock.now())).id
 
     def claim(self) -> Claim:
         claim = self.memory.database.write(

@@ -19,8 +19,8 @@ def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 
 @contextmanager
-def pool(settings: Settings, made: list[int], ended: list[int]) -> Iterator[RayPool]:
-    joined = RayPool(settings, made.append, ended.append)
+def pool(settings: Settings, made: list[int], ended: list[int], told: list[int] | None = None) -> Iterator[RayPool]:
+    joined = RayPool(settings, made.append, ended.append, (told if told is not None else []).append)
     try:
         yield joined
     finally:
@@ -32,17 +32,21 @@ def test_it_sees_the_nodes_and_keeps_learners_as_long_as_they_are_wanted(ray_add
     settings = Settings(ray_address=ray_address, learner_idle_s=0.2)
     made: list[int] = []
     ended: list[int] = []
-    with pool(settings, made, ended) as joined:
+    told: list[int] = []
+    with pool(settings, made, ended, told) as joined:
         until(lambda: joined.view().connected)
         (node,) = joined.view().nodes
         assert (node.cpus, node.gpus) == (4, 0)
         joined.want_learners(frozenset({3}))
         until(lambda: made)
-        assert ended == []
+        assert (ended, told) == ([], [])
+        joined.notice_weights(frozenset({3}))
+        until(lambda: told)
+        joined.notice_weights(frozenset())
         joined.want_learners(frozenset())
         until(lambda: ended)
     assert set(made) == {3}
-    assert ended == [3]
+    assert (ended, told) == ([3], [3])
     assert not joined.view().connected
 
 

@@ -35,7 +35,7 @@ def bench(database: object) -> Bench:
 
 
 def parcel(url: str) -> Parcel:
-    return Parcel("dlv_1", "wh_1", 1, url, SECRET, "evt_1", '{"a":1}')
+    return Parcel("dlv_1", "wh_1", 1, url, (SECRET,), "evt_1", '{"a":1}')
 
 
 def hook(bench: Bench, url: str) -> Webhook:

@@ -39,12 +39,16 @@ class GivenPool:
 
     seen: View
     wanted: list[frozenset[int]] = field(default_factory=list)
+    noticed: list[frozenset[int]] = field(default_factory=list)
 
     def view(self) -> View:
         return self.seen
 
     def want_learners(self, families: frozenset[int]) -> None:
         self.wanted.append(families)
+
+    def notice_weights(self, families: frozenset[int]) -> None:
+        self.noticed.append(families)
 
     def close(self) -> None:
         pass

@@ -333,3 +333,13 @@ class TestWarm:
         waiting = self.waiting(warm)
         warm.launcher.close(grace_s=0.2)
         assert members(waiting) == []
+
+
+def test_a_program_that_somebody_stopped_is_ended(tmp_path: Path) -> None:
+    launcher = ProcessLauncher(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"), warm=False, frozen_s=0)
+    pid = launcher.launch(Launch("job", 1, 7))
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    found: list[Ended] = []
+    until(lambda: found.extend(launcher.ended()) or found)
+    assert found == [Ended("job-1", -signal.SIGKILL)]

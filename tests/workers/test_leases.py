@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from service.attempts import Fence, Living
-from workers.leases import LeaseWatch, Obedience
+from workers.leases import LONGEST_LOOK_S, Attention, LeaseWatch, Obedience
 
 NOW = datetime(2026, 1, 1)
 FENCE = Fence("job_a", 1, 1)
@@ -79,3 +79,18 @@ def test_one_that_still_starts_has_longer() -> None:
     assert watch.lost(starting, NOW) == []
     clock.at += 1
     assert watch.lost(starting, NOW) == starting
+
+
+def test_nobody_is_judged_by_a_time_in_which_nobody_looked() -> None:
+    clock = Clock()
+    attention = Attention(clock)
+    watch = LeaseWatch(30, 120, attention)
+    for waited, now in ((0.1, 0), (40.0, 40), (0.1, 40), (3.0, 43)):  # the database was locked for 40 s
+        clock.at += waited
+        attention.look()
+        assert watch.lost(living(30), NOW + timedelta(seconds=now)) == []
+    assert attention() < 3 * LONGEST_LOOK_S
+    for _ in range(50):
+        clock.at += 0.1
+        attention.look()
+    assert watch.lost(living(30), NOW + timedelta(seconds=48)) != []

@@ -14,6 +14,13 @@ def test_a_loop_that_moves_is_left_alone() -> None:
     assert [watch.judge(1000 + 90 * step, step, None) for step in range(5)] == [None] * 5
 
 
+def test_user_code_that_stands_still_is_its_authors_failure() -> None:
+    cause = oversight(runs_code=True).judge(1100, None, None)
+    assert isinstance(cause, Cause)
+    assert (cause.category, cause.code, cause.retryable) == ("user", "stalled", False)
+    assert "loop without end" in cause.message
+
+
 def test_one_that_stands_still_is_ended_and_tried_again() -> None:
     watch = oversight()
     watch.judge(1001, 3, None)

@@ -93,3 +93,28 @@ def test_draining_writes_all_and_gives_the_last_words() -> None:
     assert recorder.drain() == [Ended(Outcome(2, 0.1, stopped="cancel"))]
     assert records.written == [Progress(1, None), Progress(2, None)]
     assert second.stop() == "cancel"
+
+
+def test_another_number_of_workers_ends_this_group_and_not_the_attempt() -> None:
+    records, first, second = Records("resize"), Inbox(), Inbox()
+    recorder = Recorder(records, first, 0.001)
+    recorder.start()
+    records.beaten.wait()
+    recorder.close()
+    first.post(Progress(3, None))
+    first.post(Ended(Outcome(3, 0.1, stopped="resize")))
+    assert (first.stop(), recorder.asked) == ("resize", None)
+    assert recorder.hear_out(1.0) == [Ended(Outcome(3, 0.1, stopped="resize"))]
+    recorder.listen(second)
+    assert second.stop() is None
+    assert recorder.drain() == []
+    assert records.written == [Progress(3, None)]
+
+
+def test_what_comes_after_the_last_words_is_nobodys() -> None:
+    records, inbox = Records(), Inbox()
+    recorder = Recorder(records, inbox, 60)
+    assert recorder.hear_out(0.0) == []
+    inbox.post(Progress(1, None))
+    assert recorder.drain() == []
+    assert records.written == []

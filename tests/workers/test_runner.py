@@ -180,7 +180,7 @@ def ended_from_outside(house: House, monkeypatch: pytest.MonkeyPatch, act: Calla
     """The code with which the heartbeat's thread ended the process, and the job."""
     stuck, codes = Stuck(), list[int]()
     monkeypatch.setattr("workers.runner.fit_for", lambda *_: stuck)
-    monkeypatch.setattr("workers.runner.trains_here", lambda _: False)
+    monkeypatch.setattr("workers.runner.trains_here", lambda *_: False)
     monkeypatch.setattr("workers.runner.connect", lambda _: None)
 
     def leave(code: int) -> None:

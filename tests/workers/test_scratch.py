@@ -1,5 +1,6 @@
 """Folders that last as long as their process."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -37,3 +38,13 @@ def test_that_of_a_killed_process_is_removed() -> None:
         holder.wait()
     assert scratch.sweep() == 1
     assert not folder.exists()
+
+
+def test_that_of_a_process_killed_before_it_had_locked_it_is_removed_later(tmp_path: Path) -> None:
+    new, old = tmp_path / "wa-new-a", tmp_path / "wa-new-b"
+    for folder in (new, old):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    assert scratch.sweep() == 1
+    assert new.is_dir()
+    assert not old.exists()

@@ -8,7 +8,7 @@ import typer
 
 from warpadam.client import Client
 from warpadam.commands.jobs import JobId
-from warpadam.commands.output import AsJson, Limit, print_json, print_table
+from warpadam.commands.output import AsJson, Limit, print_json, print_pulled, print_table, saved_as
 
 checkpoints = typer.Typer(help="The weights that jobs leave, and one's own.", no_args_is_help=True)
 
@@ -34,7 +34,7 @@ def pull_checkpoint(
     reference: Annotated[
         str, typer.Argument(metavar="ID[/best or /last or /STEP]", help="The best where only the job is named.")
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="ID-best.safetensors where absent.")] = None,
+    output: Annotated[Path | None, saved_as("ID-best.safetensors")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Save a job's weights as a file (safetensors). A transfer that broke off is taken up again.
@@ -49,7 +49,7 @@ def pull_checkpoint(
     path = output or Path(f"{job_id}-{which}.safetensors")
     with Client() as client:
         client.jobs.get(job_id).download(path, checkpoint=which, progress=True)
-    print_json({"path": str(path)}) if as_json else typer.echo(str(path))
+    print_pulled(path, as_json)
 
 
 @checkpoints.command("push")

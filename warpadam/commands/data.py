@@ -1,4 +1,4 @@
-"""`warpadam datasets add | list | show | delete`, `families`, `warps list | pull | push | promote`."""
+"""`warpadam datasets add | list | show | delete`, `warps list | pull | push | promote`."""
 
 from itertools import islice
 from pathlib import Path
@@ -8,7 +8,16 @@ import typer
 
 from warpadam.client import Client
 from warpadam.commands.complete import family_names, references
-from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_table, print_yaml
+from warpadam.commands.output import (
+    AsJson,
+    BadInput,
+    Limit,
+    print_json,
+    print_pulled,
+    print_table,
+    print_yaml,
+    saved_as,
+)
 
 datasets = typer.Typer(help="Register and list datasets.", no_args_is_help=True)
 warps = typer.Typer(help="The versions of a family's P.", no_args_is_help=True)
@@ -25,11 +34,14 @@ Reference = Annotated[
 
 @datasets.command("add")
 def add_dataset(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read.")],
+    path: Annotated[
+        str,
+        typer.Argument(metavar="PATH", help="A file to upload, or a URI that the service can read; a folder of code."),
+    ],
     name: Annotated[str | None, typer.Option(help="For people; the file's name where absent.")] = None,
     file_format: Annotated[
         str | None,
-        typer.Option("--format", help="npz, csv, parquet, images or text; from the file's name where absent."),
+        typer.Option("--format", help="npz, csv, parquet, images, text or package; from the file's name where absent."),
     ] = None,
     target: Annotated[str | None, typer.Option(help="Column of the labels or values (csv, parquet).")] = None,
     val_fraction: Annotated[float | None, typer.Option(help="Part kept for validation; 0.1 where absent.")] = None,
@@ -44,10 +56,12 @@ def add_dataset(
     warpadam datasets add houses.csv --target price --normalize standard
     warpadam datasets add pets.zip                      # a folder per class
     warpadam datasets add s3://bucket/patches.npz
+    warpadam datasets add mymodels/ --format package    # code: a folder, a zip or a wheel
     """
-    if "://" not in path and not Path(path).expanduser().is_file():
+    is_code = file_format == "package" and Path(path).expanduser().is_dir()
+    if "://" not in path and not is_code and not Path(path).expanduser().is_file():
         raise BadInput(
-            f"{path} is a folder: zip it (a folder per class inside) and add the zip"
+            f"{path} is a folder: zip it (a folder per class inside) and add the zip; code needs --format package"
             if Path(path).expanduser().is_dir()
             else f"there is no file {path}"
         )
@@ -93,17 +107,6 @@ def delete_dataset(dataset_id: DatasetId, as_json: AsJson = False) -> None:
     print_json({"id": dataset_id, "deleted": True}) if as_json else typer.echo(f"{dataset_id} deleted")
 
 
-def families(limit: Limit = 100, as_json: AsJson = False) -> None:
-    """List families."""
-    with Client() as client:
-        found = list(islice(client.families.list(), limit))
-    if as_json:
-        print_json([family.raw for family in found])
-        return
-    rows = ((f.name, f.champion, f.latest, f.promotion, f.learner.accepted) for f in found)
-    print_table(("family", "champion", "latest", "promotion", "contributions"), rows)
-
-
 @warps.command("list")
 def list_warps(family: Family, limit: Limit = 20, as_json: AsJson = False) -> None:
     """List the versions of a family's P, newest first."""
@@ -121,7 +124,7 @@ def list_warps(family: Family, limit: Limit = 20, as_json: AsJson = False) -> No
 @warps.command("pull")
 def pull_warp(
     reference: Reference,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="FAMILY.safetensors where absent.")] = None,
+    output: Annotated[Path | None, saved_as("FAMILY.safetensors")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Save a P as a file for `WarpAdam(model, warp=FILE)`. A transfer that broke off is taken up again.
@@ -135,10 +138,7 @@ def pull_warp(
     with Client() as client:
         version = client.warps.get(reference)
         client.warps.download(f"{version.family}@{version.version}", path, progress=True)
-    if as_json:
-        print_json({"path": str(path), "version": version.version, "sha256": version.sha256})
-    else:
-        typer.echo(f"{path}: version {version.version}, sha256 {version.sha256}")
+    print_pulled(path, as_json, f"version {version.version}", version=version.version, sha256=version.sha256)
 
 
 @warps.command("push")

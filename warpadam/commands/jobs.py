@@ -1,17 +1,15 @@
 """`warpadam submit | jobs | show | watch | logs | metrics | cancel | pause | resume | delete`."""
 
-import json
-import sys
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from warpadam.client import Client
 from warpadam.commands.complete import family_names, job_ids
-from warpadam.commands.output import AsJson, BadInput, Limit, plain, print_json, print_table, print_yaml, rfc3339
+from warpadam.commands.describing import read_spec
+from warpadam.commands.output import AsJson, Limit, plain, print_json, print_table, print_yaml, rfc3339
 from warpadam.sdk.job import Job
 from warpadam.sdk.models import Event, LogLine, Validation
 from warpadam.sdk.progress import job_note
@@ -48,7 +46,7 @@ def submit(
     warpadam submit job.yaml --dry-run
     id=$(warpadam submit - < job.json)
     """
-    spec = _read_spec(file)
+    spec = read_spec(file)
     with Client() as client:
         if dry_run:
             found = client.jobs.validate(spec)
@@ -61,24 +59,6 @@ def submit(
                 typer.echo(plain(f"it waits: {job.pending_reason.message}"), err=True)
             return
         _watch(job, as_json)
-
-
-def _read_spec(file: Path) -> dict[str, Any]:
-    """Raises BadInput for what is no description, before the service is asked."""
-    try:
-        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
-        spec = yaml.safe_load(text)  # JSON is YAML
-    except OSError as error:
-        raise BadInput(f"cannot read {file}: {error.strerror}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, or a date that is none
-        raise BadInput(f"{file} is neither YAML nor JSON: {' '.join(str(error).split())}") from error
-    if not isinstance(spec, dict):
-        raise BadInput(f"{file} must hold a mapping: a job's description with family, dataset, task and model")
-    try:
-        json.dumps(spec, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"{file} has a value that JSON has not (a date? quote it): {error}") from error
-    return spec
 
 
 def _print_validation(found: Validation) -> None:

@@ -6,7 +6,8 @@ Names and messages come from anybody who may submit jobs, so control characters 
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 import yaml
@@ -25,6 +26,19 @@ class BadInput(Exception):
 def print_json(value: object) -> None:
     """One JSON value on one line."""
     typer.echo(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def saved_as(name: str) -> Any:
+    """The option of a command that saves a file, under this name where none is given."""
+    return typer.Option("-o", "--output", help=f"{name} where absent.")
+
+
+def print_pulled(path: Path, as_json: bool, what: str = "", **told: object) -> None:
+    """Where a file is now, and what it is; `told` are facts for programs."""
+    if as_json:
+        print_json({"path": str(path), **told})
+    else:
+        typer.echo(f"{path}: {what}, sha256 {told['sha256']}" if what else str(path))
 
 
 def print_yaml(value: object) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from warpadam.client import Client
 from warpadam.commands.data import Family
-from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_table
+from warpadam.commands.output import AsJson, BadInput, Limit, print_json, print_pulled, print_table, saved_as
 
 starts = typer.Typer(help="The weights that a family hands out to begin with.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def pull_start(
     reference: Annotated[
         str, typer.Argument(metavar="FAMILY[@N]", help="The newest where only FAMILY is named, if it has one anchor.")
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="FAMILY-start.safetensors if absent.")] = None,
+    output: Annotated[Path | None, saved_as("FAMILY-start.safetensors")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Save a start's weights as a file (safetensors). A transfer that broke off is taken up again.
@@ -56,10 +56,7 @@ def pull_start(
         version = int(number) if number else _newest(client, family)
         found = client.starts.get(family, version)
         client.starts.download(family, version, path, progress=True)
-    if as_json:
-        print_json({"path": str(path), "version": found.version, "sha256": found.sha256})
-    else:
-        typer.echo(f"{path}: start {found.version}, sha256 {found.sha256}")
+    print_pulled(path, as_json, f"start {found.version}", version=found.version, sha256=found.sha256)
 
 
 def _newest(client: Client, family: str) -> int:

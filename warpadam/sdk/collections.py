@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Generic, Unpack
 
@@ -11,6 +12,7 @@ from warpadam.sdk.errors import DatasetInvalid
 from warpadam.sdk.job import J, job_from
 from warpadam.sdk.models import Checkpoint, Dataset, Validation
 from warpadam.sdk.modes import M, Resource, call, each
+from warpadam.sdk.packing import packed
 from warpadam.sdk.pages import pages
 from warpadam.sdk.progress import transfer_progress
 from warpadam.sdk.spec import JobFields
@@ -106,6 +108,9 @@ class Datasets(Collection[M]):
     ) -> Dataset:
         """Registers a dataset: a local file is uploaded; `s3://…`, `https://…` and the like are named by their URI.
 
+        With `format="package"` it is code for `model={"entrypoint": "package.module:function", "package": dataset.id}`:
+        a zip, a wheel of pure Python, or the folder of a package itself.
+
         Without a source: `builtin` names one that the service has, `part` a part of it. Raises DatasetInvalid where the
         service could not make sense of it, with its reason.
         """
@@ -118,7 +123,10 @@ class Datasets(Collection[M]):
             return await self._ready(await self._connection.json("POST", "/v1/datasets", body=body))
         path = Path(source).expanduser()
         fields = {key: str(value) for key, value in ({"name": name or path.stem} | options).items()}
-        with transfer_progress(path.name, path.stat().st_size, enabled=progress) as show:
+        with ExitStack() as stack:
+            if format == "package" and path.is_dir():
+                path = stack.enter_context(packed(path))
+            show = stack.enter_context(transfer_progress(path.name, path.stat().st_size, enabled=progress))
             sent = await self._connection.upload("/v1/datasets", fields, path, show)
         return await self._ready(sent)
 

@@ -5,10 +5,11 @@ WarpAdamError
 ├── UnexpectedAnswer         something answers that is no WarpAdam service
 ├── WaitTimeout              a wait took longer than it was given
 ├── JobFailed                a job that was waited for failed
+├── MatchFailed              which families' P suit some data could not be measured
 ├── DatasetInvalid           the service could not make sense of a dataset
 ├── DamagedTransfer          what arrived is not what was sent, by its sha256
 └── ApiError                 the service answered with an error (RFC 9457)
-    ├── BadRequest           400, 413, 415, 416, 422: the request is wrong; `errors` lists each mistake
+    ├── BadRequest           400, 408, 413, 415, 416, 422: the request is wrong; `errors` lists each mistake
     │   ├── InvalidRequest       invalid_request
     │   ├── BadReference         dataset_not_found, family_not_found, warp_not_found, checkpoint_not_found
     │   ├── IdempotencyMismatch  idempotency_mismatch
@@ -17,7 +18,8 @@ WarpAdamError
     ├── PermissionDenied     403
     │   ├── MissingScope         missing_scope
     │   └── CodeDisabled         code_disabled
-    ├── NotFound             404
+    ├── NotFound             404, 410
+    │   └── Collected            collected: its row is there, its file was removed by retention
     ├── Conflict             409, 412
     │   ├── InvalidState         invalid_state
     │   ├── InUse                in_use
@@ -67,6 +69,15 @@ class JobFailed(WarpAdamError):
         self.failure = dict(failure or {})
         reason = self.failure.get("message") or "no reason given"
         super().__init__(f"{job_id} failed: {reason}")
+
+
+class MatchFailed(WarpAdamError):
+    """`failure` is the match's own: code, message."""
+
+    def __init__(self, match_id: str, failure: Mapping[str, Any] | None) -> None:
+        self.match_id = match_id
+        self.failure = dict(failure or {})
+        super().__init__(f"{match_id} failed: {self.failure.get('message') or 'no reason given'}")
 
 
 class ApiError(WarpAdamError):
@@ -133,6 +144,10 @@ class NotFound(ApiError):
     pass
 
 
+class Collected(NotFound):
+    pass
+
+
 class Conflict(ApiError):
     pass
 
@@ -187,6 +202,7 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "too_large": TooLarge,
     "missing_scope": MissingScope,
     "code_disabled": CodeDisabled,
+    "collected": Collected,
     "invalid_state": InvalidState,
     "in_use": InUse,
     "dataset_not_ready": DatasetNotReady,
@@ -201,6 +217,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     403: PermissionDenied,
     404: NotFound,
     409: Conflict,
+    410: NotFound,
     412: Conflict,
     429: RateLimited,
 }

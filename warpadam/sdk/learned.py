@@ -1,18 +1,20 @@
 """`client.families`, `warps`, `starts`, `aliases`: what jobs taught, and which of it is in use."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, Unpack
 
 from warpadam.sdk.collections import Collection
-from warpadam.sdk.connection import given, segment
+from warpadam.sdk.connection import Connection, given, segment
 from warpadam.sdk.decode import decode
 from warpadam.sdk.downloading import Content, download, fetch_bytes
+from warpadam.sdk.matching import F, match_from
 from warpadam.sdk.models import Alias, AliasChange, Contribution, Family, StartVersion, WarpVersion
 from warpadam.sdk.modes import M, call, each
 from warpadam.sdk.pages import pages
 from warpadam.sdk.progress import transfer_progress
+from warpadam.sdk.spec import MatchFields
 
 if TYPE_CHECKING:
     from warpadam.warp import Warp
@@ -22,7 +24,23 @@ def _family(name: str) -> str:
     return f"/v1/families/{segment(name)}"
 
 
-class Families(Collection[M]):
+class Families(Collection[M], Generic[M, F]):
+    def __init__(self, connection: Connection, kind: type[F]) -> None:
+        super().__init__(connection)
+        self._kind = kind
+
+    @call
+    async def match(self, spec: Mapping[str, Any] | None = None, /, **fields: Unpack[MatchFields]) -> F:
+        """Has it measured which families' P suit some data and a model: `match(…).wait().result`."""
+        body = {**(spec or {}), **fields}
+        content = await self._connection.json("POST", "/v1/families/match", body=body)
+        return match_from(self._kind, content, self._connection)
+
+    @call
+    async def get_match(self, match_id: str) -> F:
+        content = await self._connection.json("GET", f"/v1/families/matches/{segment(match_id)}")
+        return match_from(self._kind, content, self._connection)
+
     @call
     async def create(
         self,
@@ -158,7 +176,7 @@ class Aliases(Collection[M]):
 
     @each
     async def list(self, family: str) -> AsyncIterator[Alias]:
-        async for alias in pages(self._connection, f"{_family(family)}/aliases", Alias, {"limit": ()}):
+        async for alias in pages(self._connection, f"{_family(family)}/aliases", Alias):
             yield alias
 
     @call

@@ -36,10 +36,20 @@ class UsedWarp(Model):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WorkerGroup(Model):
+    """From `step` on so many workers trained."""
+
+    step: int
+    workers: int
+    at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt(Model):
     number: int
     start_step: int | None
     warps: list[UsedWarp] = field(default_factory=list)
+    groups: list[WorkerGroup] = field(default_factory=list)
     outcome: str | None
     failure: Failure | None
     created_at: datetime
@@ -194,6 +204,7 @@ class WarpVersion(Model):
     comparison: Json | None
     start_version: int | None
     created_at: datetime
+    collected_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,6 +226,7 @@ class StartVersion(Model):
     jobs: list[Json] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     created_at: datetime
+    collected_at: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,7 +331,7 @@ class AuditRecord(Model):
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Model):
-    """`secret`, which signs what is sent, is there only in the answer that makes it."""
+    """`secret`, which signs what is sent, is there only in the answer that makes or changes it."""
 
     id: str
     url: str
@@ -329,3 +341,19 @@ class Webhook(Model):
     disabled_reason: str | None
     secret: str | None = field(repr=False)
     created_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookDelivery(Model):
+    """One message to a webhook: `state` is pending, delivered or failed."""
+
+    id: str
+    event_id: str
+    event_type: str
+    state: str
+    attempts: int = 0
+    next_attempt_at: datetime | None
+    last_status: int | None
+    last_error: str | None
+    created_at: datetime | None
+    finished_at: datetime | None

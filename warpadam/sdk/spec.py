@@ -17,7 +17,7 @@ class DatasetFields(TypedDict, total=False):
     builtin: Literal["digits", "python-text"]
     part: str
     name: str
-    format: Literal["npz", "csv", "parquet", "images", "text"]
+    format: Literal["npz", "csv", "parquet", "images", "text", "package"]
     target: str
     val_fraction: float
     split_seed: int
@@ -85,3 +85,16 @@ class JobFields(TypedDict, total=False):
     timeout_s: float | None
     queue_timeout_s: float | None
     metadata: Mapping[str, str]
+
+
+class MatchFields(TypedDict, total=False):
+    """`dataset`, `task` and `model` are required by the service; `families`: only these."""
+
+    dataset: DatasetFields
+    task: Task
+    model: Mapping[str, Any]
+    init: str | Mapping[str, str]
+    families: Sequence[str] | None
+    limit: int
+    batch_size: int
+    seed: int

@@ -56,6 +56,9 @@ class FamilyLearner:
     def finalize(self, job_id: str, token: int) -> int | None:
         return _answer(lambda: self._learner.finalize(job_id, token))
 
+    def notice_weights(self) -> None:
+        _answer(self._learner.notice_weights)
+
     def ping(self) -> dict[str, object]:
         return _answer(lambda: {**self._learner.ping(), "pid": os.getpid()})
 
@@ -77,6 +80,11 @@ def ensure_learner(settings: Settings, family_id: int) -> LearnerHandle:
     return cast(LearnerHandle, actor.remote(settings.without_secrets(), family_id))
 
 
+def notice_weights(settings: Settings, family_id: int) -> None:
+    """Tells the family's meta-learner that final weights wait for it. Nothing is waited for."""
+    ensure_learner(settings, family_id).notice_weights.remote()
+
+
 def end_learner(settings: Settings, family_id: int) -> None:
     """Ends the family's meta-learner, if there is one; it comes back from the database when it is made again."""
     try:
@@ -84,6 +92,18 @@ def end_learner(settings: Settings, family_id: int) -> None:
     except ValueError:
         return
     ray.kill(actor, no_restart=True)
+
+
+def ask_learner(settings: Settings, family_id: int) -> Callable[[], bool]:
+    """Sends it a question; whether the answer, any answer, has come. ValueError where there is none."""
+    actor = cast(LearnerHandle, ray.get_actor(actor_name(family_id), namespace=settings.ray_namespace))
+    reference = actor.ping.remote()
+    return lambda: bool(ray.wait([reference], timeout=0)[0])
+
+
+def restart_learner(settings: Settings, family_id: int) -> None:
+    """Kills the process of one that hangs: Ray starts another. ValueError where there is none."""
+    ray.kill(ray.get_actor(actor_name(family_id), namespace=settings.ray_namespace), no_restart=False)
 
 
 def _answer(call: Callable[[], T]) -> T:

@@ -14,9 +14,10 @@ from service.learning import JobFacts, RefusedError
 from warpadam import shapes, tensorfile, warpfile
 from warpadam.learn.checks import check_contribution
 from warpadam.learn.covariance import Solution
-from warpadam.learn.packed import ContributionError
+from warpadam.learn.packed import ContributionError, axis_of
 from warpadam.learn.rule import RULES
 from warpadam.learn.statistics import Contribution, JobSum, Statistics
+from workers.code.axes import believable
 
 DEFAULT_RULE = "covariance"
 HEADER_ROOM = 2**20
@@ -87,11 +88,18 @@ class LearnerCore:
         try:
             contribution = Contribution.decode(data)
             self._check_origin(contribution, job)
-            sizes, sharing = _axes(shapes.canonical_json(job.model), job.anchor, self._max_axis)
+            sizes, sharing = self._axes_of(contribution, job)
             check_contribution(contribution, sizes, sharing=sharing, max_bytes=self._max_bytes)
         except ContributionError as error:
             raise RefusedError(error.code, str(error)) from error
         return contribution
+
+    def _axes_of(self, contribution: Contribution, job: JobFacts) -> tuple[dict[str, int], dict[str, int]]:
+        """Size and sharing of the keys that it may hold; which ones a model of user code has only its worker knows."""
+        if shapes.is_code(job.model):
+            held = {axis_of(name) for name in contribution.sums}
+            return believable(job.model, job.anchor, held, self._max_axis)
+        return _axes(shapes.canonical_json(job.model), job.anchor, self._max_axis)
 
     def _check_origin(self, contribution: Contribution, job: JobFacts) -> None:
         if contribution.job != job.job_id:

@@ -109,6 +109,12 @@ class Learner:
         with self._lock:
             return None if self._newest is None else self._newest.version
 
+    def notice_weights(self) -> None:
+        """Final weights of its jobs wait to be decided about."""
+        self._publisher.check()
+        self._used_at = clock.now()
+        self._starts.notice()
+
     def ping(self) -> dict[str, object]:
         """How it does: epoch, applied and pending contributions, newest version, seconds since it was last used."""
         self._publisher.check()

@@ -107,6 +107,8 @@ def _compare(
 ) -> list[str]:
     if newest.statistics_digest != ledger_digest(contained):
         return [f"version {newest.version}: its statistics digest is not that of its contributions in the ledger"]
+    if newest.collected_at is not None:
+        return []  # of a deleted family: its file is gone, and with it what could be compared
     data = blobs.read(session, newest.sha256)
     statistics = read_statistics(storage, contained, ledger.sums)
     if newest.rule not in RULES:

@@ -41,9 +41,14 @@ class _RemotePing(Protocol):
     def remote(self) -> "ObjectRef[dict[str, object]]": ...
 
 
+class _RemoteNotice(Protocol):
+    def remote(self) -> "ObjectRef[None]": ...
+
+
 class LearnerHandle(Protocol):
     """The handle of a meta-learner's actor: Ray's own type says nothing of an actor's methods."""
 
     exchange: _RemoteExchange
     finalize: _RemoteFinalize
+    notice_weights: _RemoteNotice
     ping: _RemotePing

@@ -1,7 +1,8 @@
 """The meta-learner's side of starts: decides about final weights, and makes the versions that follow.
 
 Everything it needs is in the ledger and the storage, so whatever is interrupted is simply found again. It runs in a
-thread of its own: no exchange waits for it. Reading models takes torch, which is loaded with the first weights.
+thread of its own: no exchange waits for it. It looks when it begins, and when the dispatcher, which sees weights of
+any family wait, tells it that there are some. Reading models takes torch, which is loaded with the first weights.
 """
 
 import logging
@@ -23,27 +24,32 @@ logger = logging.getLogger(__name__)
 
 KIND = "starts"
 FORMAT = "warpadam.start/1"
-LOOK_S = 1.0
 PATIENCE_S = 5.0
+"""After trouble it looks again by itself."""
 
 
 class StartKeeper:
-    """Looks for final weights of succeeded jobs until `close`. Its epoch is its meta-learner's."""
+    """Takes the final weights of succeeded jobs until `close`. Its epoch is its meta-learner's."""
 
-    def __init__(
-        self, database: Database, storage: Storage, family_id: int, epoch: int, *, look_s: float = LOOK_S
-    ) -> None:
+    def __init__(self, database: Database, storage: Storage, family_id: int, epoch: int) -> None:
         self._database, self._storage = database, storage
-        self._family_id, self._epoch, self._look_s = family_id, epoch, look_s
-        self._closing = threading.Event()
+        self._family_id, self._epoch = family_id, epoch
+        self._closing = False
+        self._told = threading.Event()
+        self._told.set()
         self._thread = threading.Thread(target=self._run, name="starts", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        self._closing.set()
+        self._closing = True
+        self._told.set()
         self._thread.join()
+
+    def notice(self) -> None:
+        """There may be weights to decide about."""
+        self._told.set()
 
     def tend(self) -> None:
         """Decides what waits, then makes what is due. StaleEpochError where another meta-learner has begun."""
@@ -57,14 +63,20 @@ class StartKeeper:
             self._grow(growth)
 
     def _run(self) -> None:
-        while not self._closing.wait(self._look_s):
+        patience: float | None = None
+        while True:
+            self._told.wait(patience)
+            self._told.clear()
+            if self._closing:
+                return
             try:
                 self.tend()
+                patience = None
             except StaleEpochError:
                 return  # whoever calls the meta-learner next ends it
             except Exception:
                 logger.exception("the starts of family %s wait, and are tried again", self._family_id)
-                self._closing.wait(PATIENCE_S)
+                patience = PATIENCE_S
 
     def _decide(self, row: StartContribution, job: Job) -> None:
         ours, now = (self._family_id, self._epoch, row.job_id), clock.now()

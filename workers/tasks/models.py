@@ -7,6 +7,7 @@ order from one seed, so they are the same for any device and any number of worke
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -31,6 +32,14 @@ class Model(nn.Module):
         """Standard deviation from which a parameter of two or more dimensions is drawn."""
         fan_in = parameter[0].numel()
         return math.sqrt(2.0 / fan_in)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A module that can be trained, ours or a user's, and the keys of its axes."""
+
+    module: nn.Module
+    axis_keys: shapes.AxisKeys
 
 
 class Mlp(Model):

@@ -12,6 +12,7 @@ from service.db.models.garbage import CondemnedFile
 from service.db.models.jobs import Attempt, Job, JobLabel, Transition
 from service.db.models.keys import ApiKey, AuditRecord, Project
 from service.db.models.ledger import Contribution, JobSum
+from service.db.models.matches import FamilyMatch
 from service.db.models.queue import ProjectUsage
 from service.db.models.records import Checkpoint, Event, LogChunk, MetricPoint
 from service.db.models.starts import StartContribution, StartVersion
@@ -34,6 +35,7 @@ __all__ = [
     "Delivery",
     "Event",
     "Family",
+    "FamilyMatch",
     "IdempotencyKey",
     "Job",
     "JobLabel",

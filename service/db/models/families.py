@@ -57,6 +57,8 @@ class WarpVersion(Base):
     size: Mapped[int]
     eigenvalues_sha256: Mapped[str | None] = mapped_column(ForeignKey("blobs.sha256"))
     created_at: Mapped[datetime]
+    collected_at: Mapped[datetime | None]
+    """When retention let go of its files; the row stays."""
 
 
 class Alias(Base):

@@ -98,8 +98,12 @@ class Attempt(Base):
     launcher: Mapped[str] = mapped_column(String(16))
     pid: Mapped[int | None]
     start_step: Mapped[int | None]
+    granted: Mapped[int | None]
+    """How many workers it may have, where their number may change; None: as many as the description asks for."""
     workers: Mapped[int | None]
-    """How many train at present, where their number may change; None: as many as the description asks for at least."""
+    """How many its present group has; None: no group yet. The larger of both numbers is reserved."""
+    groups: Mapped[list[Json]] = mapped_column(default=list)
+    """Every group of workers that trained: `[{"step": 0, "workers": 2, "at": "…"}]`, from `step` on."""
     warps: Mapped[list[Json]] = mapped_column(default=list)
     """Every (step, version) that the attempt trained under: `[{"step": 0, "version": 3}]`."""
     heartbeat_at: Mapped[datetime | None]

@@ -39,6 +39,8 @@ class StartVersion(Base):
     sha256: Mapped[str] = mapped_column(String(64))
     size: Mapped[int]
     created_at: Mapped[datetime]
+    collected_at: Mapped[datetime | None]
+    """When retention let go of its file; the row stays."""
 
 
 class StartContribution(Base):
@@ -69,3 +71,5 @@ class StartContribution(Base):
     message: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime]
     decided_at: Mapped[datetime | None]
+    collected_at: Mapped[datetime | None]
+    """When retention let go of the weights, which no later version needs; the row stays."""

@@ -19,6 +19,9 @@ class Webhook(Base):
     """Types of events; empty: all."""
     secret: Mapped[str] = mapped_column(String(64))
     """It signs, so it must be known here: it is stored as it is, and shown once."""
+    old_secret: Mapped[str | None] = mapped_column(String(64))
+    """The one before: it signs beside the new one until `old_secret_until`."""
+    old_secret_until: Mapped[datetime | None]
     enabled: Mapped[bool]
     disabled_reason: Mapped[str | None] = mapped_column(String(200))
     failing_since: Mapped[datetime | None]

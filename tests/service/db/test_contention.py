@@ -1,10 +1,11 @@
 """Many processes write to one database at once: each waits its turn, none fails, and nothing is lost."""
 
+import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ExceptionContext, event, func, select, text
 from sqlalchemy.orm import Session
 
 from service.db.models import AliasChange, Family
@@ -49,4 +50,25 @@ def test_sqlite_keeps_readers_and_a_writer_apart(sqlite_url: str) -> None:
     with database.read() as session:
         assert {name: session.scalar(text(f"PRAGMA {name}")) for name in pragmas} == pragmas
         make_family(database)  # a reader in a transaction keeps nobody from writing
+    database.dispose()
+
+
+def test_threads_of_one_process_wait_for_each_other_and_not_for_sqlite(sqlite_url: str) -> None:
+    """Whoever only looks again and again whether SQLite is free may find it taken for ever."""
+    database = Database(sqlite_url)
+    family = make_family(database)
+    refused: list[ExceptionContext] = []
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 0"))
+    event.listen(database.engine, "handle_error", refused.append)
+    database.dispose()  # of what was connected before
+
+    def work(session: Session) -> None:
+        _count(session, family.id)
+        time.sleep(0.002)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: database.write(work), range(64)))
+    assert refused == []
+    with database.read() as session:
+        assert session.get_one(Family, family.id).accepted == 64
     database.dispose()

@@ -14,9 +14,11 @@ from service import clock, cluster
 from service.__main__ import parser as service_parser
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
+from tests.matches import finish
 from tests.starts import make_start
 from tests.warpadam.sdk.served import Served
 from warpadam import cli
+from warpadam.sdk.learned import Families
 
 SPEC = """
 family: digits
@@ -28,7 +30,17 @@ training: {steps: 10}
 """
 COMMANDS = [
     *("submit", "watch", "show", "cancel", "pause", "resume", "delete", "logs", "metrics", "jobs", "cluster"),
-    *("doctor", "families", "warps list", "warps pull", "warps push", "warps promote", "serve", "demo"),
+    *(
+        "doctor",
+        "families",
+        "families match",
+        "warps list",
+        "warps pull",
+        "warps push",
+        "warps promote",
+        "serve",
+        "demo",
+    ),
     *("keys create", "keys list", "keys revoke", "projects list", "projects set-quota"),
     *("datasets add", "datasets list", "datasets show", "datasets delete"),
     *("starts list", "starts pull"),
@@ -282,6 +294,32 @@ def test_warps_are_pushed_listed_and_pulled(warpadam: Type, served: Served, tmp_
     assert warpadam("families", "--json").json[0]["name"] == "digits"
     (tmp_path / "bad.safetensors").write_bytes(b"no tensors")
     refused(warpadam("warps", "push", "digits", "bad.safetensors"), 1)
+
+
+def test_the_family_that_suits_is_shown(warpadam: Type, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job's description will do: what a match has no use for is left out."""
+    warpadam("submit", "job.yaml")
+    sent: list[dict[str, Any]] = []
+    ask = Families.match.function
+
+    async def asked(families: Any, spec: dict[str, Any]) -> Any:
+        sent.append(spec)
+        found = await ask(families, spec)
+        finish(served.database)
+        return found
+
+    monkeypatch.setattr(Families.match, "function", asked)
+    said = warpadam("families", "match", "job.yaml", "--family", "digits", "-n", "3")
+    assert said.rows == [
+        ["digits@3", "0.1200", "0.0100", "0.9000", "0.3000", "0.0040", "1/2"],
+        ["(none)", "0.0000", "0.0000", "0.0000", "0.4000", "0.0040", "-"],
+    ]
+    assert said.err == "prices: It has none. [no_champion]\nfamily: digits: digits@3 is better.\n"
+    assert sent[0].keys() == {"dataset", "task", "model", "families", "limit"}
+    assert warpadam("families", "match", "job.yaml", "--json").json["state"] == "succeeded"
+    monkeypatch.setattr(Families.match, "function", ask)
+    refused(warpadam("families", "match", "job.yaml", "--family", "nobody"), 1, "nobody")
+    refused(warpadam("families", "match", "none.yaml"), 2, "none.yaml")
 
 
 def test_server_commands_become_the_service(typed: Type, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

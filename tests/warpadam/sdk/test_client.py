@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from service import clock, collecting
 from service.attempts import Failure
 from tests.api.attempt import Attempt
 from tests.api.made import npz, warp_file
+from tests.matches import finish
 from tests.warpadam.sdk.served import Served
 from warpadam import Client, Warp
 from warpadam.sdk import errors
@@ -131,6 +133,20 @@ def test_a_p_is_pushed_and_pulled(client: Client, tmp_path: Path) -> None:
     assert list(client.families.contributions("patches")) == []
 
 
+def test_a_p_whose_file_retention_removed_says_so(served: Served, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "p.safetensors").write_bytes(warp_file())
+    client.families.create("patches")
+    client.warps.push("patches", tmp_path / "p.safetensors")
+    (tmp_path / "q.safetensors").write_bytes(warp_file(1))
+    client.warps.push("patches", tmp_path / "q.safetensors")
+    settings = served.services.settings.model_copy(update={"warps_keep": 1})
+    assert collecting.collect(served.database, settings, clock.now()).warps == 1
+    assert client.warps.get("patches@1").collected_at is not None
+    with pytest.raises(errors.Collected, match="take a newer version"):
+        client.warps.content("patches@1")
+    assert client.warps.content("patches@2") == warp_file(1)
+
+
 @pytest.mark.parametrize("name", ["../cluster", "a/b", "job x", "?limit=1", "%2e", ""])
 def test_what_is_typed_as_an_id_is_never_a_path(client: Client, name: str) -> None:
     with pytest.raises(errors.NotFound):
@@ -155,5 +171,44 @@ def test_webhooks_show_their_secret_once(served: Served) -> None:
         assert (made.secret or "").startswith("whsec_")
         (found,) = client.webhooks.list()
         assert (found.id, found.events, found.enabled, found.secret) == (made.id, ["end"], True, None)
+        assert client.webhooks.get(made.id) == found
         client.webhooks.delete(made.id)
         assert list(client.webhooks.list()) == []
+
+
+def test_a_match_is_waited_for(served: Served, client: Client) -> None:
+    client.families.create("digits")
+    asked = client.families.match(
+        dataset={"builtin": "digits"}, task="classification", model={"arch": "mlp", "hidden": [8]}, families=["digits"]
+    )
+    with pytest.raises(errors.WaitTimeout, match="queued"):
+        asked.wait(timeout_s=0, poll_s=0)
+    finish(served.database)
+    result = asked.wait().result
+    assert result is not None
+    assert [(each.family, each.score, each.covered) for each in result.matches] == [("digits", 0.12, ["input:64"])]
+    assert (result.baselines.data, result.recommendation.family) == (None, "digits")
+    assert client.families.get_match(asked.id).result == result
+    other = client.families.match(
+        {"dataset": {"builtin": "digits"}, "task": "classification", "model": {"arch": "mlp", "hidden": [8]}}
+    )
+    finish(served.database, ("timeout", "It took too long."))
+    with pytest.raises(errors.MatchFailed, match="took too long"):
+        other.wait()
+
+
+def test_webhooks_are_changed_and_tried(served: Served) -> None:
+    with Client(served.url) as client:
+        made = client.webhooks.create("https://8.8.8.8/hook", events=["end"])
+        assert client.webhooks.update(made.id, events="all").events == []
+        off = client.webhooks.update(made.id, url="https://8.8.4.4/", events=["job.state"], enabled=False)
+        assert (off.url, off.events, off.enabled) == ("https://8.8.4.4/", ["job.state"], False)
+        with pytest.raises(errors.InvalidState, match="enable it first"):
+            client.webhooks.test(made.id)
+        assert client.webhooks.update(made.id, enabled=True).enabled
+        sent = client.webhooks.test(made.id)
+        assert (sent.event_type, sent.state) == ("test", "pending")
+        assert client.webhooks.delivery(made.id, sent.id) == sent
+        assert list(client.webhooks.deliveries(made.id)) == [sent]
+        renewed = client.webhooks.rotate(made.id)
+        assert renewed.secret not in (None, made.secret)

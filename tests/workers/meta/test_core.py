@@ -186,3 +186,16 @@ def test_without_axes_there_is_no_p() -> None:
 def test_the_meta_learner_never_loads_torch() -> None:
     code = "import sys, workers.meta.actor, workers.meta.client; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_of_a_model_that_code_makes_is_believed_what_such_a_model_could_have() -> None:
+    """Its keys are its own; sizes are the dataset's, hidden axes the job's, and one step adds a bounded amount."""
+    model = {"entrypoint": "a:b", "package": "0" * 64, "kwargs": {}, "input": [6], "output": 3}
+    facts = replace(FACTS, model=model, anchor="0123456789ab")
+    ours, theirs = (f"param:deep.weight:0:8@{anchor}" for anchor in ("0123456789ab", "ba9876543210"))
+    good = {"input:6": sums(50)["input:6"], ours: np.zeros(36, np.int64), "sensor:2": np.zeros(3, np.int64)}
+    assert core().check(contribution(JOB, 0, 50, sums=good).encode(), facts).sums.keys() == good.keys()
+    for key, size in (("input:7", 7), ("output:4", 4), (theirs, 8), ("sensor:600", 600)):
+        packed = np.zeros(size * (size + 1) // 2, np.int64)
+        assert refusal(contribution(JOB, 0, 50, sums={key: packed}), facts) == "unknown_key"
+    assert refusal(contribution(JOB, 0, 1, sums=sums(65)), facts) == "bad_trace"

@@ -1,11 +1,13 @@
 """Starts from the first job to later rounds: decided once, made from the ledger alone, handed out in pairs with P."""
 
 from dataclasses import dataclass
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load, save
+from sqlalchemy import update
 
 from service import blobs, clock, families, growing, learning, starts, warps
 from service.attempts import publish_checkpoint
@@ -16,6 +18,7 @@ from service.learning import StaleEpochError
 from service.resolve import Resolved
 from service.storage import Storage
 from tests.service.kit import NOW, PROJECT, Bench, classes
+from workers.meta.proof import verify_starts
 from workers.meta.starts import StartKeeper, grow
 from workers.tasks import models
 
@@ -240,6 +243,47 @@ def test_a_start_and_its_p_are_a_pair(nursery: Nursery) -> None:
     assert nursery.submit(optimizer={"name": "adamw"}).resolved["start_version"] == 2
 
 
+def test_it_looks_when_it_begins_and_when_it_is_told_and_not_otherwise(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[int] = []
+    tend = StartKeeper.tend
+
+    def counted(keeper: StartKeeper) -> None:
+        looks.append(len(nursery.versions()))
+        tend(keeper)
+        looked.release()
+
+    looked = Semaphore(0)
+    monkeypatch.setattr(StartKeeper, "tend", counted)
+    nursery.keeper.start()
+    try:
+        assert looked.acquire(timeout=30)
+        nursery.succeed(nursery.submit(), 0.1)
+        assert not looked.acquire(timeout=0.2)
+        nursery.keeper.notice()
+        assert looked.acquire(timeout=30)
+        assert len(nursery.versions()) == 1
+    finally:
+        nursery.keeper.close()
+    assert looks == [0, 0]
+
+
+def test_after_trouble_it_looks_again_by_itself(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.meta.starts.PATIENCE_S", 0.01)
+    tries, done = iter([RuntimeError("the storage is away"), None]), Event()
+
+    def tend(_keeper: StartKeeper) -> None:
+        if (error := next(tries)) is not None:
+            raise error
+        done.set()
+
+    monkeypatch.setattr(StartKeeper, "tend", tend)
+    nursery.keeper.start()
+    assert done.wait(30)
+    nursery.keeper.close()
+
+
 def test_the_dispatcher_wants_a_learner_while_weights_wait(nursery: Nursery) -> None:
     nursery.succeed(nursery.submit(), 0.1)
     with nursery.database.read() as session:
@@ -247,3 +291,70 @@ def test_the_dispatcher_wants_a_learner_while_weights_wait(nursery: Nursery) -> 
     nursery.keeper.tend()
     with nursery.database.read() as session:
         assert start_queries.families_waiting(session) == []
+
+
+@pytest.fixture
+def grown(nursery: Nursery) -> Nursery:
+    """Two rounds, and the second one's base is a version that retention would let go of otherwise."""
+    for by in (0.1, 0.3):
+        nursery.succeed(nursery.submit(), by)
+    nursery.keeper.tend()
+    for by in (0.1, 0.2, 0.3):
+        nursery.succeed(nursery.submit(), by)
+    nursery.keeper.tend()
+    return nursery
+
+
+def proved(nursery: Nursery) -> list[str]:
+    with nursery.database.read() as session:
+        return verify_starts(session, nursery.storage, nursery.family.id)
+
+
+def test_every_start_is_what_its_ledger_says(grown: Nursery) -> None:
+    assert [(version.version, version.round) for version in grown.versions()] == [(1, 1), (2, 2)]
+    assert proved(grown) == []
+    grown.succeed(grown.submit(), 0.1)  # undecided weights change nothing
+    assert proved(grown) == []
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "told"),
+    [
+        (StartVersion, {"step": 0.5}, "other weights"),
+        (StartContribution, {"norm": 1e3}, "counts for"),
+        (StartContribution, {"round": 7}, "not in round 2"),
+    ],
+    ids=["step", "norm", "round"],
+)
+def test_a_start_that_is_not_is_told(grown: Nursery, table: Any, values: dict[str, Any], told: str) -> None:
+    newest = grown.versions()[-1]
+    chosen = table.version == 2 if table is StartVersion else table.job_id == newest.jobs[0]["job"]
+    grown.bench.write(lambda session: session.execute(update(table).where(chosen).values(**values)))
+    (problem,) = proved(grown)
+    assert problem.startswith("start 2: ")
+    assert told in problem
+
+
+def test_weights_of_another_content_are_told(grown: Nursery) -> None:
+    """As if a start had been put in the place of another: its file is sound, and not what follows."""
+    first, second = grown.versions()
+    other = {"path": first.path, "sha256": first.sha256, "size": first.size}
+    grown.bench.write(
+        lambda session: session.execute(update(StartVersion).where(StartVersion.version == 2).values(**other))
+    )
+    (problem,) = proved(grown)
+    assert "other weights" in problem
+    assert second.version == 2
+
+
+def test_a_start_whose_files_retention_removed_is_not_proved(grown: Nursery) -> None:
+    job_id = grown.versions()[-1].jobs[0]["job"]
+    grown.bench.write(lambda session: setattr(session.get_one(StartContribution, job_id), "collected_at", NOW))
+    assert proved(grown) == []
+
+
+def test_a_file_that_is_missing_is_a_problem(grown: Nursery) -> None:
+    row = grown.bench.read(lambda session: session.get_one(StartContribution, grown.versions()[-1].jobs[0]["job"]))
+    grown.storage.delete(row.path)
+    (problem,) = proved(grown)
+    assert "is gone" in problem

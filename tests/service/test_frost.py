@@ -4,15 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 
-from workers.frost import LOOK_EVERY_S, Frost
-from workers.launchers import Ended, Launch, ProcessLauncher
+from service.frost import LOOKS, Frost
+from service.processes import MARK_VARIABLE, stopped
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def test_only_who_is_stopped_for_the_whole_time_is_named(sleeper: subprocess.Pop
     frost = Frost(10.0, clock=lambda: at[0])
     assert frost.bitten([sleeper.pid]) == []
     stop(sleeper.pid)
-    for at[0] in (2.0, 11.0, 11.0 + LOOK_EVERY_S / 2):
+    for at[0] in (2.0, 11.0, 11.0 + 5 / LOOKS):
         assert frost.bitten([sleeper.pid, os.getpid(), 2**22 + 1]) == []
     at[0] = 13.0
     assert frost.bitten([sleeper.pid, os.getpid()]) == [sleeper.pid]
@@ -45,12 +43,14 @@ def test_only_who_is_stopped_for_the_whole_time_is_named(sleeper: subprocess.Pop
     assert frost.bitten([sleeper.pid]) == []
 
 
-def test_a_launcher_ends_a_program_that_was_stopped(tmp_path: Path) -> None:
-    launcher = ProcessLauncher(tmp_path, (sys.executable, "-c", "import time; time.sleep(60)"), warm=False, frozen_s=0)
-    pid = launcher.launch(Launch("job", 1, 7))
-    assert pid is not None
-    stop(pid)
-    deadline = time.monotonic() + 30
-    while not (ended := launcher.ended()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert ended == [Ended("job-1", -signal.SIGKILL)]
+def test_only_stopped_processes_with_the_mark_are_found(sleeper: subprocess.Popen[bytes]) -> None:
+    mark = f"frost-{os.getpid()}"
+    marked = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], env={MARK_VARIABLE: mark})
+    try:
+        assert list(stopped(mark)) == []
+        stop(marked.pid)
+        stop(sleeper.pid)
+        assert list(stopped(mark)) == [marked.pid]
+    finally:
+        marked.kill()
+        marked.wait()

@@ -1,16 +1,17 @@
 """Programs that somebody has stopped (SIGSTOP, a debugger) and not continued.
 
-Such a program may hold the lock of a database with one writer, as SQLite is, and then nobody can write that its lease
-is over. So it is ended first, without a word to the database; that it ended is then written like any other end.
+Such a program may hold the lock of a database with one writer, as SQLite is, and then nobody can write anything, not
+even that its lease is over. So it is ended first, without a word to the database; its end is written then.
 """
 
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-import psutil
+from service.processes import is_stopped
 
-LOOK_EVERY_S = 1.0
+LOOKS = 10
+"""So often in the time that a program may be stopped: a look at all of a machine's processes is not free."""
 
 
 @dataclass
@@ -23,17 +24,13 @@ class Frost:
     _looked: float = field(default=float("-inf"), init=False)
 
     def bitten(self, pids: Iterable[int]) -> list[int]:
-        """Those of the processes that were stopped at every look for the whole patience."""
+        """Those of the processes that were stopped at every look for the whole patience.
+
+        `pids` are only asked for when it is time for a look.
+        """
         at = self.clock()
-        if at - self._looked < LOOK_EVERY_S:
+        if at - self._looked < self.patience_s / LOOKS:
             return []
         self._looked, before = at, self._since
-        self._since = {pid: before.get(pid, at) for pid in pids if _is_stopped(pid)}
+        self._since = {pid: before.get(pid, at) for pid in pids if is_stopped(pid)}
         return [pid for pid, since in self._since.items() if at - since >= self.patience_s]
-
-
-def _is_stopped(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
-    except psutil.Error:
-        return False
