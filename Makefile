@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos soak fuzz openapi bench-convergence bench-step bench-api lock clean runtime dev bench
+.PHONY: help demo serve test lint test-unit chaos soak fuzz openapi bench-convergence bench-starts bench-step bench-api lock clean runtime dev bench
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +32,9 @@ test-unit: dev ## the tests that need no Ray and take no ten seconds
 
 bench-convergence: bench ## set up, then WarpAdam against its peers: hours, resumable; BENCH=--quick takes minutes
 	$(BIN)/python -m benchmarks.convergence $(BENCH)
+
+bench-starts: bench ## set up, then what a family's start is worth: hours, resumable; BENCH=--quick or "--plan short", "--rules"
+	$(BIN)/python -m benchmarks.starts $(BENCH)
 
 chaos: dev ## kill every part of a real service, 60 rounds on each database; see chaos/chaos.md (CHAOS="--seed 7 --rounds 10")
 	$(BIN)/python -m tests.chaos $(CHAOS)

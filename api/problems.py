@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
     "invalid_request": Kind(422, "optimizer.lr: Input should be greater than 0", "optimizer.lr"),
     "unsupported": Kind(422, "task: this dataset has no classes", "task"),
     "dataset_not_found": Kind(422, "There is no dataset ds_01kq3v5n8w6y2d4f7h9k1m3p5r.", "dataset.id"),
+    "family_not_found": Kind(422, "There is no family patches.", "families"),
     "warp_not_found": Kind(422, "Family patches has no version 9: list its warps.", "version"),
     "checkpoint_not_found": Kind(422, "There is no checkpoint ckpt_01kq3v5n8w6y2d4f7h9k1m3p5r.", "init.checkpoint"),
     "digest_mismatch": Kind(422, "What arrived has another sha256 than was announced: send it again.", "sha256"),

@@ -122,7 +122,7 @@ def _setting(spec: JobSpec, job: Job) -> str:
     }
     given = {
         "task": spec.task,
-        "optimizer": spec.optimizer.model_dump(include={"betas", "eps", "weight_decay"}),
+        "optimizer": spec.optimizer.model_dump(include={"betas", "eps", "weight_decay", "nesterov"}),
         "training": spec.training.model_dump(
             include={"batch_size", "schedule", "warmup_steps", "grad_clip", "precision"}
         ),

@@ -5,7 +5,7 @@ their job's success (`service.starts.offer`); they are decided once, in one orde
 alone.
 
 Rounds: contributions of an anchor fill a round until one comes whose job began from a version that this round made:
-that one opens the next round, whose base is the newest version. A later round makes no version before it has `ENOUGH`.
+that one opens the next round, whose base is the newest version. A round makes no version before it has `ENOUGH`.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,22 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from service.db import start_queries, warp_queries
-from service.db.models import Family, Job, Json, StartContribution, StartVersion
+from service.db import ledger_queries, start_queries, warp_queries
+from service.db.models import Contribution, Family, Job, JobSum, Json, StartContribution, StartVersion
 from service.learning import owned
 from service.storage import Stored
 
-ENOUGH = 3
-"""Contributors that a later round needs for a version: the weights of one job are no average."""
+FIRST, ENOUGH = 3, 3
+"""Contributors that the first round, and a later one, need for a version: the weights of one job are no average, and
+who begins from them is worse off than from the seed (docs/starts.md)."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a job contributed to its family's P, in the ledger: rows, and the sum where their files were folded."""
+
+    rows: list[Contribution]
+    sums: list[JobSum]
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Growth:
     contributions: list[StartContribution]
     """In order of job id."""
     jobs: dict[str, Job]
+    seen: dict[str, Seen]
+    """By job id. A job that succeeded contributes nothing more, so this is the same whenever it is read."""
 
 
 @dataclass(frozen=True)
@@ -116,12 +127,20 @@ def _growth(session: Session, family: Family, anchor: str) -> Growth | None:
     rows = start_queries.of_round(session, family.id, anchor, number)
     newest = start_queries.newest(session, family.id, anchor)
     held = len(newest.jobs) if newest is not None and newest.round == number else 0
-    if len(rows) == held or (number > 1 and len(rows) < ENOUGH):
+    if len(rows) == held or len(rows) < (FIRST if number == 1 else ENOUGH):
         return None
     jobs = {row.job_id: session.get_one(Job, row.job_id) for row in rows}
     begun = newest is not None and newest.round == number
     parent = 0 if newest is None else newest.parent if begun else newest.version
-    return Growth(anchor, number, parent, family.start_step, rows, jobs)
+    return Growth(anchor, number, parent, family.start_step, rows, jobs, seen_by(session, list(jobs)))
+
+
+def seen_by(session: Session, job_ids: list[str]) -> dict[str, Seen]:
+    sums = {row.job_id: row for row in ledger_queries.sums_of(session, job_ids)}
+    return {
+        job_id: Seen(ledger_queries.of_job(session, job_id), [sums[job_id]] if job_id in sums else [])
+        for job_id in job_ids
+    }
 
 
 def _round_of(session: Session, row: StartContribution) -> int:

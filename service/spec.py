@@ -190,6 +190,8 @@ class OptimizerSpec(Part):
     warp: Annotated[Int, Field(ge=1)] | Annotated[str, Field(pattern=NAME_PATTERN)] = "champion"
     follow: Bool = False
     project_back: Bool = True
+    nesterov: Bool = False
+    """Whether the momentum looks one step ahead; of `name: warpadam` only."""
     adapt: Literal["none", "hidden", "all"] = "none"
     """Whether P goes on adapting to this job's own gradients: on the axes that no family can share, or on all."""
     learn: Literal["covariance", "hypergradient", "none"] = "covariance"
@@ -198,6 +200,12 @@ class OptimizerSpec(Part):
     def _follow_needs_an_alias(self) -> "OptimizerSpec":
         if self.follow and (isinstance(self.warp, int) or self.warp in ("data", "none")):
             raise ValueError("follow moves along an alias: warp must be champion, latest or another alias")
+        return self
+
+    @model_validator(mode="after")
+    def _nesterov_is_ours(self) -> "OptimizerSpec":
+        if self.nesterov and self.name != "warpadam":
+            raise ValueError("nesterov is warpadam's: with name warpadam and warp none it is AdamW with that momentum")
         return self
 
     @model_validator(mode="after")

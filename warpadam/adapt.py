@@ -6,7 +6,12 @@ rows follow C's eigenvectors:
     C ← β C + (1-β) unfold(G) unfold(G)ᵀ                 C  `gram_<axis>`,  P  `basis_<axis>`,  β  `beta`
     every f steps:  Pᵀ ← QR((C + δ tr(C)/n I) Pᵀ)        f  `every`,  δ  `damping`; one step of orthogonal iteration
 
-and m and v go on in the new coordinates (`carry`). All of it is state of the parameter, so a resume is exact.
+A basis of hidden axes turns fast at first and slowly later. So by default P also moves after the steps 1, 2, 4, 8, …
+below f (`early`), which lets f be 100; and an axis for which the family has no matrix takes all eigenvectors of C each
+time, as one iteration would not be enough so far apart. C + δ tr(C)/n Pᵀ diag(2 … 1) P is what they are taken of: where
+C says nothing yet, as after one step, its own would turn on the last bit of a sum, and these stay where they are.
+
+m and v go on in the new coordinates (`carry`). All of it is state of the parameter, so a resume is exact.
 """
 
 from collections.abc import Sequence
@@ -31,14 +36,15 @@ class Adaptation:
     `axes`: "hidden" are the axes that a family cannot share, without a key or with a hidden one; "all" are all. Axes of
     size 1 or above `max_axis` never do, nor 1-D parameters without a key.
     `beta`: None is the group's β2. `first`: how an axis that has no matrix gets its first one: "eigh" by all of C's
-    eigenvectors at the first refresh; "power" by the iteration above from the identity, as printed in the paper; "skip"
-    by eigenvectors at the first gradient, which moves nothing, as SOAP's authors do it.
+    eigenvectors at the first refresh, and with `early` at every one; "power" by the iteration above from the identity,
+    as printed in the paper; "skip" by eigenvectors at the first gradient, which moves nothing, as its authors do it.
     `carry`: "turn" carries v over (`warpadam.transport`), "keep" leaves it as it is, as SOAP does; m is always turned.
     `damping`: keeps directions where they are of which C says nothing yet, so that a good P is not lost at the start.
     """
 
     axes: Mode = "hidden"
-    every: int = 10
+    every: int = 100
+    early: bool = True
     beta: float | None = None
     first: Literal["eigh", "power", "skip"] = "eigh"
     carry: Literal["turn", "keep"] = "turn"
@@ -57,18 +63,28 @@ class Adaptation:
     @classmethod
     def soap(cls, *, every: int = 10, beta: float | None = None, max_axis: int = 10_000) -> "Adaptation":
         """SOAP as published: the rule of Algorithm 3 on every axis, started as its authors start it."""
-        return cls(axes="all", every=every, beta=beta, first="skip", carry="keep", damping=0.0, max_axis=max_axis)
+        settings: dict[str, Any] = {"first": "skip", "carry": "keep", "damping": 0.0}
+        return cls(axes="all", every=every, early=False, beta=beta, max_axis=max_axis, **settings)
 
     @classmethod
     def read(cls, given: "Adaptation | Mode | dict[str, Any]") -> "Adaptation":
         """From what users pass and from what a parameter group stores."""
         if isinstance(given, Adaptation):
             return given
-        return cls(**given) if isinstance(given, dict) else cls(axes=given)
+        # A state of before there was `early` goes on without it.
+        return cls(**{"early": False, **given}) if isinstance(given, dict) else cls(axes=given)
 
     def stored(self) -> dict[str, Any]:
         """As a parameter group keeps it: plain values only."""
         return asdict(self)
+
+    def due(self, step: int) -> bool:
+        """Whether P moves on after this step."""
+        return step % self.every == 0 or (self.early and step < self.every and step & (step - 1) == 0)
+
+    def whole(self, step: int) -> bool:
+        """Whether an axis without a matrix then takes all of C's eigenvectors."""
+        return self.first == "eigh" and (self.early or step == self.every)
 
 
 def adapted(shape: Sequence[int], row: Row | None, adaptation: Adaptation) -> tuple[int, ...]:
@@ -112,7 +128,7 @@ def refresh(
                 "WarpAdam was given a gradient that is not finite, which adapt cannot forget: check gradients before "
                 "step(), or train with adapt='none'"
             )
-        new = _eigenvectors(C) if axis in whole else _iterate(C, old, adaptation.damping)
+        new = _eigenvectors(C, old, adaptation.damping) if axis in whole else _iterate(C, old, adaptation.damping)
         turned[axis] = (new.double() @ old.double().mT).to(old.dtype)
         state[basis_name(axis)] = new
     m, v = transport(state["exp_avg"], state["exp_avg_sq"], turned)
@@ -134,9 +150,11 @@ def is_own(name: str) -> bool:
     return name.startswith(("gram_", "basis_"))
 
 
-def _eigenvectors(C: Tensor) -> Tensor:
-    """As rows, largest first."""
-    vectors: Tensor = torch.linalg.eigh(C.double()).eigenvectors
+def _eigenvectors(C: Tensor, P: Tensor, damping: float) -> Tensor:
+    """As rows, largest first, and those of P where C has no evidence."""
+    kept = P.double().mT * torch.linspace(2, 1, len(C), dtype=torch.float64, device=C.device) @ P.double()
+    S = C.double() + damping * C.double().diagonal().mean() * kept
+    vectors: Tensor = torch.linalg.eigh(S).eigenvectors
     return vectors.flip(1).mT.contiguous().to(C.dtype)
 
 

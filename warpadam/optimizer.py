@@ -37,6 +37,9 @@ class WarpAdam(Optimizer):
 
     `project_back=False` is the paper's rule: the last line without Pᵀ. With P orthogonal the default is exactly Adam in
     rotated coordinates; without a P both are AdamW.
+    `nesterov` looks one step ahead (Dozat's NAdam with a constant β1), at no cost in memory:
+
+        m̂ = β1 m / (1-β1ᵗ⁺¹) + (1-β1) ĝ / (1-β1ᵗ)
 
     `params`: a module, its named parameters, or groups of these with options of their own; plain parameters have no
     names, so no P. `warp`: a Warp or the path of its file. `axes`: parameter name -> key for each axis (fewer keys than
@@ -46,7 +49,8 @@ class WarpAdam(Optimizer):
     whose digest is stored with them: another P refuses them.
     `adapt`: P goes on adapting to this job's own gradients, on the axes that a family cannot share ("hidden") or on all
     of them ("all"); an `Adaptation` says how (`warpadam.adapt`). It needs `project_back`.
-    `fused`: torch's fused kernel for Adam's own part, equal within rounding; None is where it pays, on a GPU.
+    `fused`: torch's fused kernel for Adam's own part, equal within rounding; None is where it pays, on a GPU. It knows
+    no Nesterov momentum: with `nesterov` Adam's part is torch's foreach functions.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class WarpAdam(Optimizer):
         axes: AxisKeys | None = None,
         strict: bool = True,
         project_back: bool = True,
+        nesterov: bool = False,
         adapt: Mode | Adaptation = "none",
         fused: bool | None = None,
     ) -> None:
@@ -74,7 +79,7 @@ class WarpAdam(Optimizer):
             self._given_axes = own_axes(params) if axes is None else axes
             params = list(unwrap(params).named_parameters())
         defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "project_back": project_back}
-        settings = {"adapt": Adaptation.read(adapt).stored(), "fused": fused, "warp": None}
+        settings = {"nesterov": nesterov, "adapt": Adaptation.read(adapt).stored(), "fused": fused, "warp": None}
         super().__init__(params, {**defaults, **settings})
         self._bind(warp if warp is None or isinstance(warp, Warp) else Warp.load(warp))
 
@@ -123,6 +128,7 @@ class WarpAdam(Optimizer):
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             project_back=group["project_back"],
+            nesterov=group["nesterov"],
             fused=all(param.is_cuda for param in params) if fused is None else fused,
         )
         if adaptation.axes != "none":
@@ -166,8 +172,8 @@ class WarpAdam(Optimizer):
             return
         state, count = self.state[param], self._axes(param)
         adapting.observe(state, axes, count, _gradient(param), _beta(adaptation, group))
-        if step % adaptation.every == 0:
-            whole = self._blank(param, axes) if adaptation.first == "eigh" and step == adaptation.every else []
+        if adaptation.due(step):
+            whole = self._blank(param, axes) if adaptation.whole(step) else []
             adapting.refresh(state, axes, count, whole, adaptation)
             self._plans.clear()
 
@@ -254,6 +260,7 @@ class WarpAdam(Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:  # a state_dict of AdamW has none of them
             group.setdefault("project_back", True)
+            group.setdefault("nesterov", False)
             group.setdefault("adapt", Adaptation(axes="none").stored())
             group.setdefault("fused", None)
             group.setdefault("warp", None)

@@ -43,6 +43,7 @@ def step(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     project_back: bool = True,
+    nesterov: bool = False,
 ) -> Tensor:
     """The parameter after one step; `moments` move on in place."""
     beta1, beta2 = betas
@@ -51,6 +52,8 @@ def step(
     moments.m = beta1 * moments.m + (1 - beta1) * g_hat
     moments.v = beta2 * moments.v + (1 - beta2) * g_hat**2
     m_hat = moments.m / (1 - beta1**moments.t)
+    if nesterov:
+        m_hat = beta1 * moments.m / (1 - beta1 ** (moments.t + 1)) + (1 - beta1) * g_hat / (1 - beta1**moments.t)
     v_hat = moments.v / (1 - beta2**moments.t)
     update = m_hat / (v_hat.sqrt() + eps)
     if project_back:

@@ -111,14 +111,16 @@ def warp_adam(
     eps: float,
     weight_decay: float,
     project_back: bool,
+    nesterov: bool = False,
     fused: bool = False,
 ) -> None:
     """One step of WarpAdam (the equations are in the class), in place.
 
-    `fused`: Adam's own part by torch's fused kernel, one pass over memory instead of seven; equal within rounding.
+    `fused`: Adam's own part by torch's fused kernel, one pass over memory instead of seven; equal within rounding. The
+    kernel knows no Nesterov momentum, so with `nesterov` it is not used.
     """
-    rule = _Rule(lr, *betas, eps, weight_decay, project_back)
-    update = _update_fused if fused else _update
+    rule = _Rule(lr, *betas, eps, weight_decay, project_back, nesterov)
+    update = _update_fused if fused and not nesterov else _update
     for batch in batches:
         chosen = batch.indices
         wide = [params[i].to(exp_avgs[i].dtype) for i in chosen]  # the parameter itself, unless it is below 32 bits
@@ -138,6 +140,7 @@ class _Rule:
     eps: float
     weight_decay: float
     project_back: bool
+    nesterov: bool
 
 
 def _update(
@@ -156,17 +159,27 @@ def _update(
     torch._foreach_addcmul_(exp_avg_sqs, turned, turned, 1 - rule.beta2)
 
     # m̂ / (√v̂ + ε) as AdamW groups it: the bias correction of m is part of the step size, that of v divides its root.
-    sizes = [-rule.lr / (1 - rule.beta1**t) for t in steps]
     denominators = torch._foreach_sqrt(exp_avg_sqs)
     torch._foreach_div_(denominators, [(1 - rule.beta2**t) ** 0.5 for t in steps])
     torch._foreach_add_(denominators, rule.eps)
-    if not (batch.matrices and rule.project_back):
-        torch._foreach_addcdiv_(params, exp_avgs, denominators, sizes)
+    back = bool(batch.matrices) and rule.project_back
+    if not (back or rule.nesterov):
+        torch._foreach_addcdiv_(params, exp_avgs, denominators, [-rule.lr / (1 - rule.beta1**t) for t in steps])
         return
     # addcdiv is θ + (size · m) / d: the same operations, with Pᵀ between the division and the sum.
-    updates = torch._foreach_mul(exp_avgs, sizes)
+    updates = _sized_momentum(turned, exp_avgs, steps, rule)
     torch._foreach_div_(updates, denominators)
-    torch._foreach_add_(params, _turn(updates, batch, transpose=True))
+    torch._foreach_add_(params, _turn(updates, batch, transpose=True) if back else updates)
+
+
+def _sized_momentum(turned: list[Tensor], exp_avgs: list[Tensor], steps: list[int], rule: _Rule) -> list[Tensor]:
+    """-η m̂, new tensors: m̂ looks one step ahead where the rule is Nesterov's."""
+    if not rule.nesterov:
+        return list(torch._foreach_mul(exp_avgs, [-rule.lr / (1 - rule.beta1**t) for t in steps]))
+    ahead = torch._foreach_mul(exp_avgs, [-rule.lr * rule.beta1 / (1 - rule.beta1 ** (t + 1)) for t in steps])
+    now = torch._foreach_mul(turned, [-rule.lr * (1 - rule.beta1) / (1 - rule.beta1**t) for t in steps])
+    torch._foreach_add_(ahead, now)
+    return list(ahead)
 
 
 def _update_fused(

@@ -73,6 +73,7 @@ def prepare_optimizer(plan: Plan, prepared: Prepared, warp: bytes | None) -> Opt
         eps=options.eps,
         weight_decay=options.weight_decay,
         project_back=options.project_back,
+        nesterov=options.nesterov,
         adapt=Adaptation(axes=options.adapt, max_axis=plan.max_axis),
         warp=None if warp is None else Warp.from_bytes(warp),
         axes=prepared.axis_keys,

@@ -9,7 +9,7 @@ from api.changes import Change
 from api.deps import Matching, ReadSession, ServicesDep, WarpsRead
 from api.idempotency import Made, OnceDep
 from api.problems import MADE, problems
-from api.schemas.matches import FamilyMatch
+from api.schemas.matches import ASKED, FamilyMatch
 from service import clock, datasets, matches
 from service.db import models
 from service.matches import MatchSpec
@@ -17,17 +17,15 @@ from service.resolve import Limits
 
 router = APIRouter(prefix="/v1/families", tags=["families"])
 
-_REFUSALS = ("dataset_not_ready", "dataset_not_found", "checkpoint_not_found", "quota_exceeded")
+_REFUSALS = ("dataset_not_ready", "dataset_not_found", "family_not_found", "checkpoint_not_found", "quota_exceeded")
 
 
 @router.post(
     "/match",
     status_code=202,
     response_model=FamilyMatch,
-    responses={
-        202: MADE,
-        **problems("dataset_not_ready", "dataset_not_found", "checkpoint_not_found", "quota_exceeded"),
-    },
+    responses={202: MADE, **problems(*_REFUSALS)},
+    openapi_extra={"requestBody": {"content": {"application/json": {"examples": ASKED}}}},
 )
 def match_families(spec: MatchSpec, services: ServicesDep, caller: Matching, once: OnceDep) -> Response:
     """Has it measured on a worker which families' P suit this data and model. Data by `uri` needs `datasets:write`."""

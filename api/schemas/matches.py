@@ -2,11 +2,24 @@
 
 from typing import Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 
 from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.matches import MatchSpec
+
+ASKED: dict[str, JsonValue] = {
+    "tables": {
+        "summary": "Which families' P suit one's own table",
+        "value": {
+            "dataset": {"id": "ds_01kq3v5n8w6y2d4f7h9k1m3p5r"},
+            "task": "regression",
+            "model": {"arch": "mlp", "hidden": [64]},
+            "families": ["patches"],
+        },
+    },
+}
+"""Examples of what is asked."""
 
 
 class Score(Answer):

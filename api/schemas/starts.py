@@ -22,7 +22,7 @@ class StartVersion(Answer):
                 "model": {"arch": "mlp", "hidden": [128], "activation": "relu", "input": 48, "output": 16},
                 "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
                 "size": 91_000,
-                "rule": "reptile",
+                "rule": "reptile-precise",
                 "step": 1.0,
                 "round": 1,
                 "parent": 0,

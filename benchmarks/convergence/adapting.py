@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from benchmarks.convergence.updates import Adam, Stacked, rotate, wide
+from benchmarks.convergence.updates import Adam, Nesterov, Stacked, rotate, wide
 from warpadam.adapt import Adaptation, Mode, adapted
 from warpadam.warp import Matrices
 
@@ -63,7 +63,7 @@ class Adapting(Adam):
             weight.sub_(turned(update, Q, back=True) * wide(lr, weight))
             if self.moving[name]:
                 self._observe(name, gradient, active)
-                if self.t % self.how.every == 0:
+                if self.how.due(self.t):
                     self._renew(name, m, v, active)
 
     def _folded(self, name: str, tensor: Tensor) -> Tensor:
@@ -80,8 +80,12 @@ class Adapting(Adam):
         for axis, C in self.grams[name].items():
             basis = self.bases[name][axis]
             assert basis is not None
-            whole = axis in self.blank[name] and self.t == self.how.every
-            new = _eigenvectors(C[:active]) if whole else self._iterate(C[:active], basis[:active])
+            whole = axis in self.blank[name] and self.how.whole(self.t)
+            new = (
+                _eigenvectors(C[:active], basis[:active], self.how.damping)
+                if whole
+                else self._iterate(C[:active], basis[:active])
+            )
             turns[axis] = basis[:active].mT @ new  # columns: Rᵀ of `warpadam.transport`
             basis[:active] = new
         m.copy_(turned(m, turns))
@@ -91,6 +95,12 @@ class Adapting(Adam):
         size = C.diagonal(dim1=1, dim2=2).mean(1).clamp_min(torch.finfo(C.dtype).tiny)
         Q: Tensor = torch.linalg.qr((C / size.view(-1, 1, 1)) @ basis + self.how.damping * basis).Q
         return Q
+
+
+class AdaptingNesterov(Adapting):
+    """The same with Nesterov's momentum."""
+
+    direction = Nesterov.direction
 
 
 def turned(tensor: Tensor, bases: Sequence[Tensor | None], *, back: bool = False) -> Tensor:
@@ -104,8 +114,10 @@ def turned(tensor: Tensor, bases: Sequence[Tensor | None], *, back: bool = False
     return tensor
 
 
-def _eigenvectors(C: Tensor) -> Tensor:
-    vectors: Tensor = torch.linalg.eigh(C.double()).eigenvectors
+def _eigenvectors(C: Tensor, basis: Tensor, damping: float) -> Tensor:
+    kept = basis.double() * torch.linspace(2, 1, C.shape[-1], dtype=torch.float64) @ basis.double().mT
+    size = C.double().diagonal(dim1=1, dim2=2).mean(1).view(-1, 1, 1)
+    vectors: Tensor = torch.linalg.eigh(C.double() + damping * size * kept).eigenvectors
     return vectors.flip(-1).to(C.dtype)
 
 

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.convergence import adapting, controls, forward, learning, peers, training, updates
-from benchmarks.convergence.adapting import Adapting
+from benchmarks.convergence.adapting import Adapting, AdaptingNesterov
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import Warps, learn
 from benchmarks.convergence.store import code_version
 from benchmarks.convergence.tasks import Family, Task
-from benchmarks.convergence.updates import Adam, NAdam, Shampoo, Soap, Stacked, Update
+from benchmarks.convergence.updates import Adam, NAdam, Nesterov, Shampoo, Soap, Stacked, Update
 from warpadam import adapt
 from workers.tasks.schedules import Schedule
 
@@ -74,8 +74,11 @@ def _packaged(make: peers.Make) -> Callable[[Stacked], Update]:
 ADAM, WARP = Setting(1e-3), Setting(1e-3)
 _PAPER = partial(Adam, project_back=False)
 _HIDDEN, _ALL = partial(Adapting, axes="hidden"), partial(Adapting, axes="all")
+_HIDDEN_NESTEROV = partial(AdaptingNesterov, axes="hidden")
+_ALL_NESTEROV = partial(AdaptingNesterov, axes="all")
 _METHODS = (
     Method("adamw", "torch.optim.AdamW", Adam, ADAM),
+    Method("adamw-nesterov", "AdamW with Nesterov's momentum, as WarpAdam(nesterov=True) without a P", Nesterov, ADAM),
     Method("nadam", "torch.optim.NAdam", NAdam, Setting(2e-3)),
     Method("soap", "SOAP of pytorch-optimizer", _packaged(peers.soap), Setting(3e-3, 0.95, beta1=0.95),
            package="pytorch-optimizer"),
@@ -88,8 +91,13 @@ _METHODS = (
     Method("schedule-free", "AdamWScheduleFree of schedulefree", _packaged(peers.schedule_free), Setting(2.5e-3),
            schedule="constant", package="schedulefree"),
     Method("warp", "WarpAdam, P of 20 jobs, fixed", Adam, WARP, _learned()),
+    Method("warp-nesterov", "WarpAdam with Nesterov's momentum, P of 20 jobs, fixed", Nesterov, WARP, _learned()),
     Method("warp-adapt", "WarpAdam, P of 20 jobs, hidden axes adapt", _HIDDEN, WARP, _learned(), adapts=True),
     Method("warp-adapt-all", "WarpAdam, P of 20 jobs, all axes adapt", _ALL, WARP, _learned(), adapts=True),
+    Method("warp-adapt-nesterov", "warp-adapt with Nesterov's momentum", _HIDDEN_NESTEROV, WARP, _learned(),
+           adapts=True),
+    Method("warp-adapt-all-nesterov", "warp-adapt-all with Nesterov's momentum", _ALL_NESTEROV, WARP, _learned(),
+           adapts=True),
     Method("adapt-scratch", "WarpAdam, no P, all axes adapt", _ALL, WARP, adapts=True),
     Method("warp-nadam", "NAdam under P of 20 jobs", NAdam, WARP, _learned()),
     Method("warp-paper", "the paper's rule, the same P", _PAPER, WARP, _learned()),

@@ -9,7 +9,19 @@ import numpy as np
 
 Numbers = Mapping[str, Any]
 """One family's JSON, as `summary` writes it."""
-FIRST = ("adamw", "nadam", "schedule-free", "muon", "shampoo", "shampoo-reference", "soap", "soap-reference", "warp")
+FIRST = (
+    "adamw",
+    "adamw-nesterov",
+    "nadam",
+    "schedule-free",
+    "muon",
+    "shampoo",
+    "shampoo-reference",
+    "soap",
+    "soap-reference",
+    "warp",
+)
+PLOTTED = (*FIRST, "warp-nesterov", "warp-adapt-nesterov", "warp-data", "warp-averaged", "adamw-averaged")
 TOO_LONG = 1.05
 NO_HARM = 0.95
 
@@ -162,7 +174,7 @@ def plot(numbers: Numbers, path: Path) -> None:
 
     figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
     for name in ordered(numbers["methods"]):
-        if name not in FIRST and name not in ("warp-data", "warp-adapt", "warp-averaged", "adamw-averaged"):
+        if name not in PLOTTED:
             continue
         curve = {
             float(ratio): float(np.exp(np.median(np.log(np.array(losses)).mean(0))))

@@ -19,6 +19,8 @@ from benchmarks.convergence.tasks import Family
 from benchmarks.convergence.training import Outcome, Run
 from benchmarks.convergence.tuning import Choice, multiplier
 
+AT_ADAMWS_RATE = ("warp", "warp-nesterov")
+"""Methods that are also judged at AdamW's own settings, and at one factor on its learning rate."""
 FACTORS = (1.0, 2.0, 4.0, 8.0)
 Table = Mapping[float, list[list[Outcome]]]
 
@@ -37,7 +39,7 @@ def summarise(bench: Bench, family: Family, folder: Path) -> Path:
         choices = bench.tune(family, method)
         table = bench.judge(family, method, by_anchor(choices))
         found[name] = _numbers(table, adamw, choices)
-        if name == "warp":
+        if name in AT_ADAMWS_RATE:
             found |= _at_adamws_rate(bench, family, method, adamw_choices, adamw)
         path.write_text(_json({**_head(bench, family), "methods": found}))
     return path
@@ -66,8 +68,8 @@ def _at_adamws_rate(
     }
     multiplied = bench.judge(family, method, by_anchor(scaled))
     return {
-        "warp@adamw-lr": _numbers(untouched, adamw, choices),
-        "warp@multiplier": {**_numbers(multiplied, adamw, scaled), "multiplier": factor},
+        f"{method.name}@adamw-lr": _numbers(untouched, adamw, choices),
+        f"{method.name}@multiplier": {**_numbers(multiplied, adamw, scaled), "multiplier": factor},
     }
 
 

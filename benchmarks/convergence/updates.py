@@ -87,6 +87,16 @@ class Adam:
         return m / wide(1 - self.beta1[:active] ** self.t, m)
 
 
+class Nesterov(Adam):
+    """Adam that looks a step ahead, `warpadam.WarpAdam(nesterov=True)`: m̂ ← β1 m / (1-β1ᵗ⁺¹) + (1-β1) ĝ / (1-β1ᵗ)."""
+
+    def direction(self, gradient: Tensor, m: Tensor, active: int) -> Tensor:
+        beta1 = self.beta1[:active]
+        ahead = beta1 / (1 - beta1 ** (self.t + 1))
+        now = (1 - beta1) / (1 - beta1**self.t)
+        return m * wide(ahead, m) + gradient * wide(now, m)
+
+
 class NAdam(Adam):
     """Adam with Nesterov's momentum, whose weight grows over the run (ψ = 0.004), as `torch.optim.NAdam`."""
 

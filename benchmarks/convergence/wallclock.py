@@ -20,11 +20,13 @@ from benchmarks.convergence.machine import machine
 from benchmarks.convergence.tasks import Family
 from benchmarks.convergence.updates import Stacked
 from warpadam import Warp, WarpAdam
+from warpadam.adapt import Mode
 from warpadam.learn import RULES
 from workers.tasks.models import Model, build
 
 ROUNDS, STEPS = 12, 10
 LR = 1e-3
+OURS = ("warp", "warp, observing", "warp-nesterov", "warp-adapt", "warp-adapt-nesterov")
 Step = Callable[[], None]
 
 
@@ -71,7 +73,7 @@ def _loops(family: Family) -> dict[str, Step]:
         "schedule-free": peers.schedule_free,
     }
     loops: dict[str, Step] = {}
-    for name in ("adamw", "nadam", "warp", "warp, observing", "warp-adapt", *packaged):
+    for name in ("adamw", "nadam", *OURS, *packaged):
         model = build(task.model, seed=0, anchor=family.anchor)
         if name == "adamw":
             optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(model.parameters(), lr=LR)]
@@ -81,9 +83,14 @@ def _loops(family: Family) -> dict[str, Step]:
             named = dict(model.named_parameters())
             optimizers = packaged[name](named, Setting(LR), Stacked({}, [Setting(LR)], {}, {}))
         else:
-            optimizers = [WarpAdam(model, lr=LR, warp=warp, adapt="hidden" if name == "warp-adapt" else "none")]
+            optimizers = [_ours(name, model, warp)]
         loops[name] = _loop(family, model, optimizers, observed=name == "warp, observing")
     return loops
+
+
+def _ours(name: str, model: Model, warp: Warp) -> WarpAdam:
+    adapt: Mode = "hidden" if name.startswith("warp-adapt") else "none"
+    return WarpAdam(model, lr=LR, warp=warp, adapt=adapt, nesterov=name.endswith("-nesterov"))
 
 
 def _loop(family: Family, model: Model, optimizers: list[torch.optim.Optimizer], *, observed: bool) -> Step:

@@ -46,6 +46,10 @@ def sums(session: Session, family_id: int) -> list[JobSum]:
     return list(session.scalars(select(JobSum).where(JobSum.family_id == family_id).order_by(JobSum.job_id)))
 
 
+def sums_of(session: Session, job_ids: Iterable[str]) -> list[JobSum]:
+    return list(session.scalars(select(JobSum).where(JobSum.job_id.in_(list(job_ids)))))
+
+
 def foldable(session: Session, family_id: int) -> list[str]:
     """Jobs of the family that have ended and whose contributions still have files."""
     jobs = (

@@ -107,11 +107,16 @@ def test_every_body_must_say_what_it_is(built_app: FastAPI, world: World) -> Non
         assert code(answer) == (415, "unsupported_media_type", None), path
 
 
+ALSO = {"/v1/families/match": {"get", "patch", "delete"}}
+"""What a path takes beside its own: a family may be called `match`."""
+
+
 def test_every_path_names_the_methods_that_it_takes(built_app: FastAPI, world: World) -> None:
     for path, methods in built_app.openapi()["paths"].items():
         answer = world.client.request("TRACE", filled(path, world.ids))
         assert code(answer) == (405, "method_not_allowed", None)
-        assert set(answer.headers["allow"].lower().split(", ")) - {"head"} == set(methods), path
+        known = set(methods) | ALSO.get(path, set())
+        assert set(answer.headers["allow"].lower().split(", ")) - {"head"} == known, path
 
 
 def test_every_post_can_be_repeated(built_app: FastAPI, world: World) -> None:
@@ -120,11 +125,11 @@ def test_every_post_can_be_repeated(built_app: FastAPI, world: World) -> None:
         assert "Idempotency-Key" in [each["name"] for each in operation["parameters"]], path
         first = send(world, method, path, headers={"idempotency-key": "k"})
         again = send(world, method, path, headers={"idempotency-key": "k"})
-        assert first.status_code in (200, 201), first.text
+        assert first.status_code in (200, 201, 202), first.text
         assert (again.status_code, again.headers["idempotent-replayed"]) == (first.status_code, "true"), path
         hidden = {"secret": None} if "secret" in first.json() else {}
         assert again.json() == first.json() | hidden
-        if first.status_code == 201 and path != "/v1/checkpoints":  # what was uploaded is named in jobs only
+        if first.status_code in (201, 202) and path != "/v1/checkpoints":  # what was uploaded is named in jobs only
             assert world.client.get(first.headers["location"]).status_code == 200, path
             assert again.headers["location"] == first.headers["location"]
 

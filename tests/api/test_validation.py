@@ -23,6 +23,7 @@ BASE = {"family": "f", "dataset": {"id": "x"}, "task": "regression", "model": {"
         ({"optimizer": {"warp": "A!"}}, [("optimizer.warp", "string_pattern_mismatch")]),
         ({"optimizer": {"betas": [0.9]}}, [("optimizer.betas.1", "missing")]),
         ({"optimizer": {"momentum": 1}}, [("optimizer.momentum", "unknown_field")]),
+        ({"optimizer": {"nesterov": True, "name": "adamw"}}, [("optimizer", "value_error")]),
         ({"optimizer": {"adapt": "some"}}, [("optimizer.adapt", "literal_error")]),
         ({"optimizer": {"adapt": "all", "project_back": False}}, [("optimizer", "value_error")]),
         ({"optimizer": {"adapt": "all", "name": "adamw"}}, [("optimizer", "value_error")]),

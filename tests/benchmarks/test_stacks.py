@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.convergence import peers, training
-from benchmarks.convergence.adapting import Adapting
+from benchmarks.convergence.adapting import Adapting, AdaptingNesterov
 from benchmarks.convergence.forward import losses, outputs
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.tasks import Examples, Part, Task, TextPart, rows_part
 from benchmarks.convergence.training import Recipe, Run
-from benchmarks.convergence.updates import Adam, NAdam, Shampoo, Soap, Stacked, Update
+from benchmarks.convergence.updates import Adam, NAdam, Nesterov, Shampoo, Soap, Stacked, Update
 from warpadam import Warp, WarpAdam
 from warpadam.adapt import Mode
 from workers.tasks.models import Model, build
@@ -103,18 +103,24 @@ def nadam(model: Model, setting: Setting) -> list[torch.optim.Optimizer]:
     return [torch.optim.NAdam(model.parameters(), betas=betas, weight_decay=decay, decoupled_weight_decay=True)]
 
 
-def warp_adam(project_back: bool) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
+def warp_adam(
+    project_back: bool = True, *, nesterov: bool = False, warped: bool = True
+) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
     def make(model: Model, setting: Setting) -> list[torch.optim.Optimizer]:
         options = {"betas": (setting.beta1, setting.beta2), "weight_decay": setting.weight_decay}
-        return [WarpAdam(model, warp=Warp(rotations()), project_back=project_back, **options)]
+        warp = Warp(rotations()) if warped else None
+        return [WarpAdam(model, warp=warp, project_back=project_back, nesterov=nesterov, **options)]
 
     return make
 
 
-def adapting(axes: Mode, *, warped: bool = True) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
+def adapting(
+    axes: Mode, *, warped: bool = True, nesterov: bool = False
+) -> Callable[[Model, Setting], list[torch.optim.Optimizer]]:
     def make(model: Model, setting: Setting) -> list[torch.optim.Optimizer]:
         options = {"betas": (setting.beta1, setting.beta2), "weight_decay": setting.weight_decay}
-        return [WarpAdam(model, warp=Warp(rotations()) if warped else None, adapt=axes, **options)]
+        warp = Warp(rotations()) if warped else None
+        return [WarpAdam(model, warp=warp, adapt=axes, nesterov=nesterov, **options)]
 
     return make
 
@@ -122,9 +128,12 @@ def adapting(axes: Mode, *, warped: bool = True) -> Callable[[Model, Setting], l
 CASES = {
     "adamw": (Adam, adamw, False),
     "nadam": (NAdam, nadam, False),
-    "warp": (Adam, warp_adam(True), True),
+    "warp": (Adam, warp_adam(), True),
+    "adamw nesterov": (Nesterov, warp_adam(nesterov=True, warped=False), False),
+    "warp nesterov": (Nesterov, warp_adam(nesterov=True), True),
     "adapt hidden": (partial(Adapting, axes="hidden"), adapting("hidden"), True),
     "adapt all": (partial(Adapting, axes="all"), adapting("all"), True),
+    "adapt nesterov": (partial(AdaptingNesterov, axes="hidden"), adapting("hidden", nesterov=True), True),
     "adapt from nothing": (partial(Adapting, axes="all"), adapting("all", warped=False), False),
     "paper": (lambda stacked: Adam(stacked, project_back=False), warp_adam(False), True),
 }

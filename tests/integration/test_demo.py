@@ -66,7 +66,7 @@ def test_the_demo_keeps_its_promises(short_tmp_path: Path) -> None:
 def check_result(result: dict[str, Any], folder: Path) -> None:
     assert list(result) == [
         *("family", "warp_version", "warp_sha256", "contributing_jobs"),
-        *("adamw", "warpadam", "steps_ratio", "steps_ratio_with_start", "plot"),
+        *("adamw", "warpadam", "steps_ratio", "steps_ratio_with_start", "start_steps", "plot"),
     ]
     assert result["family"] == "stdlib-text"
     assert result["contributing_jobs"] >= 3
@@ -76,6 +76,7 @@ def check_result(result: dict[str, Any], folder: Path) -> None:
         assert result[method]["lr"] == 0.002
     assert result["steps_ratio"] is None or 1 <= result["steps_ratio"] <= 2
     assert result["steps_ratio_with_start"] is None or 1 <= result["steps_ratio_with_start"] <= 4
+    assert result["start_steps"] > 0
     assert Path(result["plot"]).read_bytes().startswith(b"\x89PNG")
     file = (folder / f"{result['family']}.safetensors").read_bytes()
     assert hashlib.sha256(file).hexdigest() == result["warp_sha256"]

@@ -16,7 +16,7 @@ from warpadam.adapt import Adaptation
 AXES = {"0.weight": (f"param:0.weight:0:8@{'0' * 12}", "input:6"), "2.weight": ("output:3", None)}
 WARP = Warp({"input:6": rotation(6), f"param:0.weight:0:8@{'0' * 12}": rotation(8, 1)})
 OPTIONS: dict[str, Any] = {"lr": 3e-3, "betas": (0.95, 0.95)}
-PRINTED = Adaptation(axes="all", first="power", carry="keep", damping=0.0)
+PRINTED = Adaptation(axes="all", every=10, early=False, first="power", carry="keep", damping=0.0)
 
 
 def model(seed: int = 0, dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -61,12 +61,46 @@ def test_before_its_first_refresh_it_is_the_given_p_and_then_no_longer() -> None
     nets = model(), model()
     fixed, moving = (
         WarpAdam(net, warp=WARP, axes=AXES, strict=False, adapt=adapt, **OPTIONS)
-        for net, adapt in zip(nets, ("none", "all"), strict=True)
+        for net, adapt in zip(nets, ("none", Adaptation(axes="all", every=10, early=False)), strict=True)
     )
     for steps, equal in ((10, True), (2, False)):
         train(nets[0], fixed, steps, seed=steps)
         train(nets[1], moving, steps, seed=steps)
         assert torch.allclose(nets[0][0].weight, nets[1][0].weight, atol=1e-6) is equal
+
+
+def test_it_moves_after_powers_of_two_and_then_at_every_interval() -> None:
+    assert [step for step in range(1, 301) if Adaptation().due(step)] == [1, 2, 4, 8, 16, 32, 64, 100, 200, 300]
+    assert [step for step in range(1, 31) if Adaptation(every=10, early=False).due(step)] == [10, 20, 30]
+
+
+def test_an_axis_without_a_matrix_takes_the_first_gradients_own_basis() -> None:
+    """After one step both axes are in the singular basis of G, in which the moments are diagonal."""
+    param = torch.zeros(4, 6, requires_grad=True)
+    optimizer = WarpAdam([param], adapt="all")
+    param.grad = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    moved = optimizer.state[param]["exp_avg"]
+    largest = torch.linalg.svdvals(0.1 * param.grad)
+    assert torch.allclose(moved[:, :4].abs(), torch.diag(largest), atol=1e-2 * largest[0])
+    assert torch.allclose(moved[:, 4:], torch.zeros(4, 2), atol=1e-2 * largest[0])
+
+
+def test_directions_without_evidence_stay_where_they_are() -> None:
+    """A gradient of rank 1: what it does not touch keeps the identity's order, whatever the last bits are."""
+    param = torch.zeros(5, 3, requires_grad=True)
+    optimizer = WarpAdam([param], adapt="all")
+    param.grad = torch.zeros(5, 3)
+    param.grad[2] = torch.tensor([1.0, 0.0, 0.0])
+    optimizer.step()
+    expected = torch.zeros(5, 5)
+    expected[range(5), [2, 0, 1, 3, 4]] = 1.0
+    assert torch.allclose(optimizer.state[param]["basis_0"].abs(), expected, atol=1e-6)
+
+
+def test_a_state_of_before_the_early_steps_goes_on_as_it_was() -> None:
+    old = {name: value for name, value in Adaptation(axes="all", every=10).stored().items() if name != "early"}
+    assert Adaptation.read(old) == Adaptation(axes="all", every=10, early=False)
 
 
 def test_hidden_are_the_axes_without_a_key_or_with_a_hidden_one() -> None:

@@ -55,6 +55,11 @@ def test_fused_is_the_same_within_rounding(project_back: bool, dtype: torch.dtyp
         assert torch.allclose(plain[name], fused[name], rtol=1e-4 if dtype == torch.float32 else 2e-2, atol=1e-5)
 
 
+def test_with_nesterov_fused_is_left_aside() -> None:
+    plain, fused = (train(list(SHAPES), nesterov=True, fused=fused) for fused in (False, True))
+    assert all(torch.equal(plain[name], fused[name]) for name in SHAPES)
+
+
 def test_alike_parameters_share_a_batch_of_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
     params = list(draw().values())
     warps = [[None if key is None else WARP.matrices[key] for key in AXES.get(name, ())] for name in SHAPES]

@@ -96,15 +96,18 @@ def test_with_a_schedule_and_many_parameters_it_is_adamw_bit_for_bit() -> None:
 
 
 @pytest.mark.parametrize("make", [rotation, positive_diagonal], ids=["orthogonal", "scaled"])
+@pytest.mark.parametrize("nesterov", [False, True])
 @pytest.mark.parametrize("project_back", [True, False])
 @pytest.mark.parametrize("shape", AXES, ids=str)
-def test_fast_is_the_reference_over_100_random_steps(shape: tuple[int, ...], project_back: bool, make: Make) -> None:
+def test_fast_is_the_reference_over_100_random_steps(
+    shape: tuple[int, ...], project_back: bool, nesterov: bool, make: Make
+) -> None:
     warp, keys, sequence = warp_of(make), AXES[shape], gradients(shape, 100, dtype=torch.float64)
     sizes = [SIZES.get(key or "", size) for key, size in zip(keys, shape, strict=False)]
     P = reference.dense([(size, warp.matrices.get(key or "")) for size, key in zip(sizes, keys, strict=True)])
     theta = torch.ones(shape, dtype=torch.float64)
     moments = reference.Moments.zeros(theta)
-    rule: dict[str, Any] = {"weight_decay": 0.1, "project_back": project_back}
+    rule: dict[str, Any] = {"weight_decay": 0.1, "project_back": project_back, "nesterov": nesterov}
     for gradient in sequence:
         theta = reference.step(theta, gradient + 0.3 * theta, moments, P, **OPTIONS, **rule)
     assert torch.allclose(warped(shape, sequence, torch.float64, warp, **rule), theta, rtol=1e-9, atol=1e-9)
@@ -147,6 +150,24 @@ def test_p_orthogonal_is_adamw_on_the_rotated_problem(shape: tuple[int, ...], we
     expected = run(rotated, turned, [warp.apply(gradient, keys) for gradient in sequence])
     got = warped(shape, sequence, torch.float64, warp, weight_decay=weight_decay)
     assert torch.allclose(warp.apply(got, keys), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", AXES, ids=str)
+def test_nesterov_under_the_identity_is_nesterov_without_p_bit_for_bit(shape: tuple[int, ...]) -> None:
+    sequence = gradients(shape, 50)
+    plain, warped_by_identity = (
+        warped(shape, sequence, torch.float32, warp, nesterov=True, weight_decay=0.1)
+        for warp in (None, warp_of(identity))
+    )
+    assert torch.equal(plain, warped_by_identity)
+
+
+def test_nesterovs_very_first_step_is_longer_than_adams() -> None:
+    """By hand: m = (1-β1) g, so m̂ = (β1 (1-β1) / (1-β1²) + 1) g, and √v̂ = |g|."""
+    param = torch.zeros(3, requires_grad=True)
+    optimizer = WarpAdam([param], lr=0.1, betas=(0.9, 0.99), eps=0.0, nesterov=True)
+    run(optimizer, param, [torch.tensor([2.0, -3.0, 0.5])])
+    assert torch.allclose(param, -0.1 * (1 + 0.9 / 1.9) * torch.tensor([1.0, -1.0, 1.0]))
 
 
 def test_the_step_of_the_very_first_gradient_is_lr_along_each_row_of_p() -> None:

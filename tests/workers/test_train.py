@@ -111,8 +111,8 @@ def test_the_best_model_is_saved_where_it_was_seen() -> None:
 
 @pytest.mark.parametrize(
     "optimizer",
-    [{}, {"name": "adamw"}, {"adapt": "hidden"}, {"adapt": "all"}],
-    ids=["warpadam", "adamw", "hidden", "all"],
+    [{}, {"name": "adamw"}, {"nesterov": True}, {"adapt": "hidden"}, {"adapt": "all"}],
+    ids=["warpadam", "adamw", "nesterov", "hidden", "all"],
 )
 @PLANS
 def test_a_resumed_run_goes_on_bit_for_bit(make: Any, optimizer: dict[str, Any]) -> None:

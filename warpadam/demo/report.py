@@ -78,6 +78,12 @@ def print_table(console: Console, adamw: Run, warped: Sequence[Run], runs: Seque
     console.print(table)
 
 
+def print_price(console: Console, jobs: int, steps: int) -> None:
+    """What is in a start, and so in no ratio."""
+    console.print(f"The start holds {jobs} jobs' {steps} steps on other domains. AdamW from the base had")
+    console.print("none of them, and no ratio counts them: what P saves is the ratio without the start.")
+
+
 def _name(run: Run) -> str:
     if run.start is not None:
         return f" + start v{run.start}"

@@ -88,7 +88,7 @@ def _main_job(client: Client, output: Path, sizes: Sizes, console: Console) -> J
     start = _learn(client, plan, datasets, base, console)
     version = client.warps.get(plan.family)
     runs = _held_out(client, plan, datasets[HELD_OUT_DOMAIN], base, version.version, start, console)
-    return _conclude(client, plan, version, runs, output, console)
+    return _conclude(client, plan, version, start, runs, output, console)
 
 
 def fresh_family(client: Client) -> str:
@@ -136,7 +136,7 @@ def _learn(client: Client, plan: Plan, datasets: dict[str, str], base: str, cons
             f"{len(version.keys)} axes, sha256 {version.sha256[:12]}…"
         )
     start = _grown(client, plan.family, len(jobs))
-    console.print(f"   start {start.version}: the average of their {len(start.jobs)} final weights")
+    console.print(f"   start {start.version}: the weighted average of their {len(start.jobs)} final weights")
     return start
 
 
@@ -188,13 +188,20 @@ def _submit(
 
 
 def _conclude(
-    client: Client, plan: Plan, version: WarpVersion, runs: list[report.Run], output: Path, console: Console
+    client: Client,
+    plan: Plan,
+    version: WarpVersion,
+    start: StartVersion,
+    runs: list[report.Run],
+    output: Path,
+    console: Console,
 ) -> Json:
     adamw = report.best(runs, steps=plan.steps, warped=False)
     warped = [report.best(runs, steps=budget, warped=True) for budget in plan.budgets]
     started = [report.best(runs, steps=budget, warped=True, started=True) for budget in plan.start_budgets]
     plot, file = output / "curves.png", output / f"{plan.family}.safetensors"
     report.print_table(console, adamw, [*warped, *started], runs)
+    report.print_price(console, len(start.jobs), start_steps := sum(int(job["steps"]) for job in start.jobs))
     report.plot(plot, adamw, [*warped, *started])
     _pull(client, f"{plan.family}@{version.version}", file)
     console.print(f"   curves: {plot}\n   P:      {file}", markup=False, soft_wrap=True)
@@ -207,6 +214,7 @@ def _conclude(
         "warpadam": warped[0].summary(),
         "steps_ratio": report.steps_ratio(adamw, warped),
         "steps_ratio_with_start": report.steps_ratio(adamw, started),
+        "start_steps": start_steps,
         "plot": str(plot),
     }
 

@@ -61,6 +61,14 @@ def unpack(packed: Packed) -> NDArray[np.float64]:
     return matrix + np.triu(matrix, 1).T
 
 
+def packed_diagonal(packed: Packed) -> NDArray[np.float64]:
+    """The diagonal, (n,) float64, of a packed triangle."""
+    size = packed_size(packed)
+    rows = np.arange(size)
+    diagonal: NDArray[np.float64] = packed[rows * size - rows * (rows - 1) // 2] / SCALE
+    return diagonal
+
+
 def packed_size(packed: Packed) -> int:
     """n of a packed triangle of n(n+1)/2 numbers."""
     size = (isqrt(8 * packed.size + 1) - 1) // 2

@@ -33,6 +33,7 @@ class OptimizerFields(TypedDict, total=False):
     warp: int | str
     follow: bool
     project_back: bool
+    nesterov: bool
     adapt: Literal["none", "hidden", "all"]
     learn: Literal["covariance", "hypergradient", "none"]
 

@@ -6,13 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from service import growing
 from service.db import start_queries
 from service.db.models import Job, StartContribution, StartVersion
-from service.growing import Growth
+from service.growing import Growth, Seen
 from service.storage import Storage
 from warpadam import tensorfile
 from warpadam.learn.starts import StartError, Weights
 from warpadam.tensorfile import TensorFileError
+from workers.meta.ledger import DamagedLedgerError
 from workers.meta.starts import grow
 
 WITHIN = 1e-5
@@ -29,6 +31,7 @@ class _Record:
     rows: list[StartContribution]
     """In order of job id."""
     jobs: dict[str, Job]
+    seen: dict[str, Seen]
 
     @property
     def is_whole(self) -> bool:
@@ -55,12 +58,12 @@ def _verify(session: Session, storage: Storage, start: StartVersion) -> list[str
         return [f"the ledger has the weights of {', '.join(astray)} not in round {start.round}"]
     parent = session.get(StartVersion, (start.family_id, start.parent))
     jobs = {id_: session.get_one(Job, id_) for id_ in ids}
-    record = _Record(start, parent, [rows[id_] for id_ in ids], jobs)
+    record = _Record(start, parent, [rows[id_] for id_ in ids], jobs, growing.seen_by(session, ids))
     if not record.is_whole:
         return []
     try:
         return _compare(storage, record)
-    except StartError as error:
+    except (StartError, DamagedLedgerError) as error:
         return [str(error)]
     except FileNotFoundError as error:
         return [f"a file that it was made of is gone: {error}"]
@@ -70,8 +73,8 @@ def _verify(session: Session, storage: Storage, start: StartVersion) -> list[str
 
 def _compare(storage: Storage, record: _Record) -> list[str]:
     start = record.start
-    growth = Growth(start.anchor, start.round, start.parent, start.step, record.rows, record.jobs)
-    shares, data = grow(storage, growth, record.parent)
+    growth = Growth(start.anchor, start.round, start.parent, start.step, record.rows, record.jobs, record.seen)
+    shares, data = grow(storage, growth, record.parent, start.rule)
     for told, (weight, scale) in zip(sorted(start.jobs, key=lambda each: str(each["job"])), shares, strict=True):
         if not np.allclose((told["weight"], told["scale"]), (weight, scale), rtol=1e-9):
             wanted = f"weight {weight:g} and scale {scale:g}"

@@ -6,19 +6,22 @@ any family wait, tells it that there are some. Reading models takes torch, which
 """
 
 import logging
+import sys
 import threading
 from collections.abc import Iterator
 
 from service import clock, growing
 from service.db.models import Job, StartContribution, StartVersion
 from service.db.session import Database
-from service.growing import Draft, Growth
+from service.growing import Draft, Growth, Seen
 from service.learning import StaleEpochError
 from service.resolve import Resolved
 from service.storage import Storage
-from warpadam import tensorfile
+from warpadam import shapes, tensorfile
 from warpadam.learn import starts
-from warpadam.learn.starts import Move, StartError, Weights
+from warpadam.learn.starts import Move, Precision, StartError, Weights
+from warpadam.learn.statistics import Statistics
+from workers.meta.ledger import DamagedLedgerError, read_statistics
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +29,8 @@ KIND = "starts"
 FORMAT = "warpadam.start/1"
 PATIENCE_S = 5.0
 """After trouble it looks again by itself."""
+LOOKS = 3
+"""So often the ledger is read before a file that is missing counts as lost."""
 
 
 class StartKeeper:
@@ -57,10 +62,17 @@ class StartKeeper:
             waiting = growing.waiting(session, self._family_id)
         for row, job in waiting:
             self._decide(row, job)
-        with self._database.read() as session:
-            due = growing.due(session, self._family_id)
-        for growth in due:
-            self._grow(growth)
+        for _ in range(LOOKS):
+            with self._database.read() as session:
+                due = growing.due(session, self._family_id)
+            try:
+                for growth in due:
+                    self._grow(growth)
+            except DamagedLedgerError as error:  # what a job saw was folded meanwhile: the ledger is read again
+                damaged = error
+            else:
+                return
+        raise damaged
 
     def _run(self) -> None:
         patience: float | None = None
@@ -100,8 +112,13 @@ class StartKeeper:
         logger.info("family %s: start %s from %s jobs", self._family_id, row.version, len(row.jobs))
 
 
-def grow(storage: Storage, growth: Growth, parent: StartVersion | None) -> tuple[list[tuple[float, float]], bytes]:
-    """What each contribution counts for, and the file of the version that follows: a function of the ledger alone."""
+def grow(
+    storage: Storage, growth: Growth, parent: StartVersion | None, rule: str = starts.RULE
+) -> tuple[list[tuple[float, float]], bytes]:
+    """What each contribution counts for, and the file of the version that follows: a function of the ledger alone.
+
+    `rule`: a version's own, to make it again. DamagedLedgerError where files were folded since `growth` was read.
+    """
     rows = growth.contributions
     shares = starts.shares([row.steps for row in rows], [row.norm or 0.0 for row in rows])
     first = growth.jobs[rows[0].job_id]
@@ -110,10 +127,22 @@ def grow(storage: Storage, growth: Growth, parent: StartVersion | None) -> tuple
     def moves() -> Iterator[Move]:
         for row, (weight, scale) in zip(rows, shares, strict=True):
             job = growth.jobs[row.job_id]
-            yield Move(weight, scale, began(storage, job), final(storage, row, job))
+            start = began(storage, job)
+            precise = {} if rule == starts.RULE_PLAIN else precision(storage, job, growth.seen[job.id], start)
+            yield Move(weight, scale, start, final(storage, row, job), precise)
 
     weights = starts.grow(base, moves(), growth.step)
     return shares, tensorfile.write(weights, {"format": FORMAT, "anchor": growth.anchor})
+
+
+def precision(storage: Storage, job: Job, seen: Seen, start: Weights) -> Precision:
+    """What each coordinate of a job's weights counts for; empty, and so 1, where it contributed nothing to P."""
+    statistics = read_statistics(storage, seen.rows, seen.sums) if seen.rows else Statistics()
+    if job.id not in statistics.jobs:
+        return {}
+    resolved = Resolved.model_validate(job.resolved)
+    keys = shapes.axis_keys(resolved.model, resolved.anchor, max_axis=sys.maxsize)
+    return starts.precision(statistics.jobs[job.id].sums, keys, start)
 
 
 def began(storage: Storage, job: Job) -> Weights:

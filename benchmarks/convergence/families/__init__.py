@@ -9,11 +9,13 @@ from benchmarks.convergence.tasks import Family
 FAMILIES: Mapping[str, Callable[[], Family]] = {
     "inpaint": images.inpaint,
     "inpaint-shared": images.inpaint_shared,
+    "inpaint-colour": images.inpaint_colour,
     "digits": images.digits,
     "convnet": images.convnet,
     "table-values": tables.values,
     "table-classes": tables.classes,
     "text": text.text,
+    "text-young": text.young,
     "text-long": text.longer,
     "shuffled": images.shuffled,
 }

@@ -2,6 +2,9 @@
 
 `inpaint`: the 4 × 4 centre of an 8 × 8 patch from the 48 pixels around it. Tasks are tiles of a photograph;
 contributors have one photograph, held-out jobs another. `inpaint-shared`: the same, all from one initialisation.
+`inpaint-colour`: the same with three channels, and the photographs swapped. The flower is mostly flat: it has few tiles
+to judge on, and small ones. Of six large tiles of the other five have texture (2 is sky), and so many blocks that AdamW
+is limited by its steps more than by the data.
 `digits`, `convnet`: three classes each, shifted by up to one pixel; held-out classes are seen by no contributor.
 `shuffled`: the same with every job's pixels in an order of its own, so that an input axis means nothing from job to job
 and no P can help.
@@ -58,6 +61,19 @@ def inpaint_shared() -> Family:
     )
 
 
+def inpaint_colour() -> Family:
+    widths = CONTRIBUTED_WIDTHS
+    return Family(
+        "inpaint-colour",
+        "centre of 8 × 8 patches of colour photographs; MLP, random init, width not seen before",
+        T=300,
+        batch_size=64,
+        contributors=tuple(_colour("flower.jpg", tile, widths[tile % 3], (4, 5)) for tile in range(20)),
+        tuning=tuple(_colour("china.jpg", tile, HELD_OUT_WIDTH, (2, 3)) for tile in (0, 3)),
+        held_out=tuple(_colour("china.jpg", tile, HELD_OUT_WIDTH, (2, 3)) for tile in (1, 4, 5)),
+    )
+
+
 def digits() -> Family:
     contributors, tuning, held_out = _digit_tasks()
     return Family(
@@ -97,9 +113,18 @@ def shuffled() -> Family:
 
 def _tile(photograph: str, tile: int, width: int) -> Task:
     """One of 4 × 5 tiles of a photograph, grey, about zero."""
-    pixels = _grey(photograph)
-    height, breadth = pixels.shape[0] // 4, pixels.shape[1] // 5
-    row, column = divmod(tile, 5)
+    return _region(_grey(photograph), photograph, tile, width, (4, 5))
+
+
+def _colour(photograph: str, tile: int, width: int, grid: tuple[int, int]) -> Task:
+    """One of rows × columns tiles of a photograph in its colours, about zero."""
+    return _region(_scaled(load_sample_image(photograph)), photograph, tile, width, grid)
+
+
+def _region(pixels: Images, photograph: str, tile: int, width: int, grid: tuple[int, int]) -> Task:
+    """A tile of pixels (H, W) or (H, W, channels)."""
+    height, breadth = pixels.shape[0] // grid[0], pixels.shape[1] // grid[1]
+    row, column = divmod(tile, grid[1])
     corner = pixels[row * height : (row + 1) * height, column * breadth : (column + 1) * breadth]
     blocks = [
         corner[y : y + BLOCK, x : x + BLOCK]
@@ -115,23 +140,33 @@ def _tile(photograph: str, tile: int, width: int) -> Task:
     }
     parts: dict[Part, Examples] = {part: _patches([blocks[i] for i in own]) for part, own in chosen.items()}
     source = frozenset({f"photograph {photograph}"})
-    return Task(f"{photograph} {tile}", "regression", source, parts, _mlp(48, width, 16), evaluated=1024)
+    channels = pixels[0, 0].size
+    model = _mlp(48 * channels, width, 16 * channels)
+    return Task(f"{photograph} {tile}", "regression", source, parts, model, evaluated=1024)
 
 
 def _patches(blocks: list[Images]) -> Examples:
     """Every 8 × 8 patch of the blocks: the centre, and what is around it."""
     windows = np.concatenate(
-        [np.lib.stride_tricks.sliding_window_view(block, (8, 8)).reshape(-1, 8, 8) for block in blocks]
+        [
+            np.lib.stride_tricks.sliding_window_view(block, (8, 8), axis=(0, 1)).reshape(-1, *block.shape[2:], 8, 8)
+            for block in blocks
+        ]
     )
     centre = np.zeros((8, 8), dtype=bool)
     centre[2:6, 2:6] = True
-    return rows_part(windows[:, ~centre], windows[:, centre])
+    count = len(windows)
+    return rows_part(windows[..., ~centre].reshape(count, -1), windows[..., centre].reshape(count, -1))
 
 
 @cache
 def _grey(photograph: str) -> Images:
-    grey: Images = ((load_sample_image(photograph).mean(axis=2) / 255.0 - 0.5) / 0.25).astype(np.float32)
-    return grey
+    return _scaled(load_sample_image(photograph).mean(axis=2))
+
+
+def _scaled(pixels: NDArray[np.generic]) -> Images:
+    scaled: Images = ((pixels.astype(np.float64) / 255.0 - 0.5) / 0.25).astype(np.float32)
+    return scaled
 
 
 def _digit_tasks() -> tuple[list[Task], list[Task], list[Task]]:

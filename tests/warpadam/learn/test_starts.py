@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from warpadam.learn.starts import Move, StartError, Weights, distance, grow, shares
+from warpadam.learn.packed import Packed, pack
+from warpadam.learn.starts import LEAST, Move, StartError, Weights, distance, grow, precision, shares
+from warpadam.shapes import AxisKeys
 
 BASE: Weights = {"w": np.array([[1.0, 2.0], [3.0, 4.0]], np.float32), "b": np.zeros(2, np.float32)}
 
@@ -77,3 +79,63 @@ def test_weights_that_do_not_count(final: Weights, code: str) -> None:
     with pytest.raises(StartError) as told:
         distance(BASE, final)
     assert told.value.code == code
+
+
+KEYS: AxisKeys = {"layers.0.weight": ("param:layers.0.weight:0:2@a", "input:3"), "head.weight": (None, "input:3")}
+ZEROS: Weights = {
+    "layers.0.weight": np.zeros((2, 3), np.float32),
+    "layers.0.bias": np.zeros(2, np.float32),
+    "head.weight": np.zeros((1, 3), np.float32),
+    "norm.weight": np.zeros(3, np.float32),
+}
+
+
+def saw(outputs: list[float], inputs: list[float]) -> dict[str, Packed]:
+    """Sums whose matrices have these diagonals, and something beside them."""
+    found = {}
+    for key, diagonal in (("param:layers.0.weight:0:2@a", outputs), ("input:3", inputs)):
+        matrix = np.full((len(diagonal), len(diagonal)), 0.01)
+        np.fill_diagonal(matrix, diagonal)
+        found[key] = pack(matrix)
+    return found
+
+
+def test_a_precision_is_the_product_of_its_axes_shares_and_a_bias_goes_with_its_outputs() -> None:
+    found = precision(saw([3.0, 1.0], [0.5, 1.0, 1.5]), KEYS, ZEROS)
+    assert found.keys() == {"layers.0.weight", "layers.0.bias", "head.weight"}
+    np.testing.assert_allclose(found["layers.0.weight"], np.outer([1.5, 0.5], [0.5, 1.0, 1.5]), rtol=1e-6)
+    np.testing.assert_allclose(found["layers.0.bias"], [1.5, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(found["head.weight"], [[0.5, 1.0, 1.5]], rtol=1e-6)
+
+
+def test_a_precision_is_bounded_and_says_nothing_where_nothing_was_seen() -> None:
+    found = precision(saw([1.0, 0.0], [1.0, 1.0, 1.0]), KEYS, ZEROS)
+    assert found["layers.0.weight"].min() == LEAST
+    nothing = {key: np.zeros_like(packed) for key, packed in saw([1.0, 1.0], [1.0] * 3).items()}
+    assert all((each == 1.0).all() for each in precision(nothing, KEYS, ZEROS).values())
+    assert precision({}, KEYS, ZEROS) == {}
+
+
+def test_tied_weights_stay_one() -> None:
+    keys: AxisKeys = {"tokens.weight": ("tokens.in:2", None), "head.weight": ("tokens.out:2", None)}
+    sums = {"tokens.in:2": pack(np.diag([1.0, 3.0])), "tokens.out:2": pack(np.diag([3.0, 1.0]))}
+    table, other = np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32)
+    tied = precision(sums, keys, {"tokens.weight": table, "head.weight": table})
+    np.testing.assert_array_equal(tied["tokens.weight"], tied["head.weight"])
+    apart = precision(sums, keys, {"tokens.weight": table, "head.weight": other})
+    assert (apart["tokens.weight"] != apart["head.weight"]).all()
+
+
+def test_a_kernels_taps_are_one_axis() -> None:
+    keys: AxisKeys = {"convs.0.weight": (None, None, "taps:4")}
+    sums = {"taps:4": pack(np.diag([1.0, 2.0, 3.0, 2.0]))}
+    found = precision(sums, keys, {"convs.0.weight": np.zeros((5, 1, 2, 2), np.float32)})
+    np.testing.assert_allclose(found["convs.0.weight"][4, 0], [[0.5, 1.0], [1.5, 1.0]], rtol=1e-6)
+
+
+def test_who_knows_a_coordinate_decides_it() -> None:
+    learned, idle = moved(1.0), BASE
+    sure = {"b": np.array([100.0, 1.0])}
+    grown = grow(BASE, [Move(1.0, 1.0, BASE, learned, sure), Move(1.0, 1.0, BASE, idle, {"b": np.ones(2)})], 1.0)
+    np.testing.assert_allclose(grown["b"], [100 / 101, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(grown["w"], BASE["w"] + 0.5, rtol=1e-6)  # no precision: the plain average

@@ -63,7 +63,9 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 
 def children() -> list[psutil.Process]:
-    return [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    """The sleepers among this process's: a session's Ray and databases are its children too."""
+    ours = [each for each in psutil.Process().children() if each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in ours if SLEEPS in each.cmdline()]
 
 
 def test_what_the_process_says_is_written(house: House) -> None:

@@ -137,7 +137,7 @@ def test_refusals_are_answered_counted_and_change_nothing(
     send(learner, job, contribution(job, 0, 50))
     for data, token, code in [
         (contribution(job, 40, 60).encode(), 1, "overlap"),
-        (contribution(job, 60, 80).encode(), 1, "gap"),
+        (contribution(job, 60, 80, sequence=1).encode(), 1, "gap"),
         (contribution(job, 50, 80).encode(), 2, "stale_token"),
         (contribution(job, 50, 80, attempt=2).encode(), 1, "stale_token"),
         (b"nonsense", 1, "malformed"),

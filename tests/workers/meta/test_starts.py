@@ -4,22 +4,27 @@ from dataclasses import dataclass
 from threading import Event, Semaphore
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load, save
 from sqlalchemy import update
 
 from service import blobs, clock, families, growing, learning, starts, warps
-from service.attempts import publish_checkpoint
+from service.attempts import Claim, publish_checkpoint
 from service.db import start_queries
 from service.db.models import Family, Job, StartContribution, StartVersion, WarpVersion
 from service.db.session import Database
-from service.learning import StaleEpochError
+from service.learning import Entry, StaleEpochError
 from service.resolve import Resolved
 from service.storage import Storage
 from tests.service.kit import NOW, PROJECT, Bench, classes
+from warpadam.learn.packed import Sums, pack
+from warpadam.learn.starts import LEAST, RULE
+from warpadam.learn.statistics import Contribution, JobSum
+from workers.meta.ledger import DamagedLedgerError
 from workers.meta.proof import verify_starts
-from workers.meta.starts import StartKeeper, grow
+from workers.meta.starts import StartKeeper, began, grow, precision
 from workers.tasks import models
 
 
@@ -43,20 +48,22 @@ class Nursery:
     def submit(self, **fields: Any) -> Job:
         return self.bench.submit(**{"init": "family", **fields})
 
-    def succeed(self, job: Job, by: float) -> None:
-        """The job runs, and ends with its first weights moved by that much."""
+    def succeed(self, job: Job, by: float, saw: Sums | None = None) -> None:
+        """The job runs, sees what it contributes to P, and ends with its first weights moved by that much."""
         model = models.build(job.resolved["model"], seed=job.resolved["init_seed"], anchor=None)
         state = model.state_dict()
         base = Resolved.model_validate(job.resolved).base
         if base is not None:
             state = load(self.storage.get(base.path))
-        self.succeed_with(job, {name: tensor + by for name, tensor in state.items()})
+        self.succeed_with(job, {name: tensor + by for name, tensor in state.items()}, saw)
 
-    def succeed_with(self, job: Job, weights: dict[str, torch.Tensor]) -> None:
+    def succeed_with(self, job: Job, weights: dict[str, torch.Tensor], saw: Sums | None = None) -> None:
         claim = self.bench.claim()
         assert claim is not None
         assert claim.job.id == job.id
         self.bench.start(claim.fence)
+        if saw is not None:
+            self.see(claim, saw)
         stored = self.storage.put("checkpoints", save(weights))
         self.bench.write(
             lambda session: publish_checkpoint(
@@ -64,6 +71,16 @@ class Nursery:
             )
         )
         self.bench.finish(claim.fence, "succeeded", result={})
+
+    def see(self, claim: Claim, sums: Sums) -> Contribution:
+        """The running job contributes this to P, and it is in the ledger."""
+        job = claim.job
+        sent = Contribution("covariance", job.id, job.attempt, 0, 0, 1, None, sums, 0)
+        stored = self.storage.put("contributions", sent.encode())
+        entry = Entry(job.id, job.attempt, 0, 0, 1, None, sent.rule, 0, sent.digest, stored.size, stored.path)
+        epoch, token = self.keeper._epoch, claim.fence.token
+        self.bench.write(lambda session: learning.accept(session, self.family.id, epoch, entry, token=token, now=NOW))
+        return sent
 
     def versions(self) -> list[StartVersion]:
         statement = start_queries.versions(self.family.id).order_by(StartVersion.version)
@@ -91,7 +108,9 @@ class Nursery:
 
 
 @pytest.fixture
-def nursery(database: Database, storage: Storage) -> Nursery:
+def nursery(database: Database, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Nursery:
+    """Where one contributor is enough for the first round, which keeps the tests short."""
+    monkeypatch.setattr(growing, "FIRST", 1)
     return Nursery(database, storage)
 
 
@@ -111,6 +130,16 @@ def test_contributors_of_a_round_give_their_average_and_the_next_job_begins_ther
     assert third.resolved["anchor"] == jobs[0].resolved["anchor"]  # the start has grown, its axes are the same
 
 
+def test_the_weights_of_one_or_two_jobs_are_no_start(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    for count in range(1, growing.FIRST + 1):
+        job = nursery.submit()
+        assert job.resolved["start_version"] == 0
+        nursery.succeed(job, 0.1)
+        nursery.keeper.tend()
+        assert len(nursery.versions()) == (count == growing.FIRST)
+
+
 def test_each_counts_once_however_often_it_is_looked_at_and_by_whomever(nursery: Nursery) -> None:
     nursery.succeed(nursery.submit(), 0.1)
     nursery.keeper.tend()
@@ -128,10 +157,12 @@ def test_each_counts_once_however_often_it_is_looked_at_and_by_whomever(nursery:
 def test_a_later_round_waits_for_enough_and_moves_on_from_its_base(nursery: Nursery) -> None:
     nursery.succeed(nursery.submit(), 0.1)
     nursery.keeper.tend()
+    other = nursery.bench.dataset()
     for by in (0.1, 0.2, 0.3):
-        nursery.succeed(nursery.submit(), by)
+        nursery.succeed(nursery.submit(dataset=other), by)
         nursery.keeper.tend()
     first, second = nursery.versions()
+    assert second.datasets == sorted([*first.datasets, other.id])  # what the parent holds is in it too
     assert (second.round, second.parent) == (2, first.version)
     assert nursery.bias(second) == pytest.approx(0.1 + 0.2, rel=1e-5)
     assert len(second.jobs) == growing.ENOUGH
@@ -150,6 +181,54 @@ def test_a_version_follows_from_the_ledger_alone(nursery: Nursery) -> None:
     _, data = grow(nursery.storage, growth, None)
     nursery.heir().tend()
     assert nursery.storage.get(nursery.versions()[0].path) == data
+
+
+def unit_seen(job: Job, unit: int) -> Sums:
+    """Every gradient fell on this hidden unit of the first layer."""
+    diagonal = np.zeros(8)
+    diagonal[unit] = 1.0
+    return {f"param:layers.0.weight:0:8@{job.resolved['anchor']}": pack(np.diag(diagonal))}
+
+
+def test_a_unit_that_a_job_never_woke_is_not_held_against_those_who_did(nursery: Nursery) -> None:
+    first, second = nursery.submit(), nursery.submit()
+    nursery.succeed(first, 1.0, unit_seen(first, 0))
+    nursery.succeed(second, 0.0, unit_seen(second, 1))
+    nursery.keeper.tend()
+    (version,) = nursery.versions()
+    assert version.rule == RULE
+    biases = load(nursery.storage.get(version.path))["layers.0.bias"]
+    least, most = LEAST, 8.0  # all of the squares on one unit of eight
+    assert biases[:3].tolist() == pytest.approx([most / (most + least), least / (most + least), 0.5], rel=1e-5)
+    assert float(load(nursery.storage.get(version.path))["layers.1.bias"].mean()) == pytest.approx(0.5)
+
+
+def test_what_jobs_saw_may_be_folded_before_or_after_and_starts_of_the_first_rule_come_out_again(
+    nursery: Nursery,
+) -> None:
+    job = nursery.submit()
+    claim = nursery.bench.claim()
+    assert claim is not None
+    nursery.bench.start(claim.fence)
+    sent = nursery.see(claim, unit_seen(job, 2))
+    before = nursery.bench.read(lambda session: growing.seen_by(session, [job.id])[job.id])
+    began_with = began(nursery.storage, job)
+    expected = precision(nursery.storage, job, before, began_with)
+    assert expected["layers.0.bias"][2] == 8.0
+    total = nursery.storage.put("contributions", JobSum.of(sent).encode())
+    paths = nursery.database.write(
+        lambda session: learning.fold(
+            session, nursery.family.id, nursery.keeper._epoch, job.id, total=total, steps=1, now=NOW
+        )
+    )
+    for path in paths:
+        nursery.storage.delete(path)
+    after = nursery.bench.read(lambda session: growing.seen_by(session, [job.id])[job.id])
+    again = precision(nursery.storage, job, after, began_with)
+    for name in began_with:
+        np.testing.assert_array_equal(again.get(name, 1.0), expected.get(name, 1.0))
+    with pytest.raises(DamagedLedgerError):
+        precision(nursery.storage, job, before, began_with)
 
 
 @pytest.mark.parametrize("fields", [{"init": "random"}, {"optimizer": {"learn": "none"}}])

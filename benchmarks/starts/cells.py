@@ -1,0 +1,56 @@
+"""What is compared: AdamW and WarpAdam, from the seed or base, from the family's start, from the joint one."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from benchmarks.convergence.grid import Setting
+from benchmarks.convergence.learning import Warps
+from benchmarks.convergence.methods import Method
+from benchmarks.convergence.tasks import Family, Task
+from benchmarks.convergence.updates import Adam
+from benchmarks.starts.making import PRODUCT, Made, assert_unseen, made
+
+CONTRIBUTORS, ROUNDS = (1, 2, 5, 20), (1, 2, 5)
+RULE_OF = {"seed": PRODUCT, "start": PRODUCT}
+"""Kind -> the rule behind it, where they differ. `seed` is the family's own initialisation or its base, with the P that
+was learned from it."""
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """A start from so many contributors and rounds; `warped`: under the P that was learned beside it.
+
+    `kind`: `seed`, `start` (the product's), `joint` (as many steps of joint training), or a rule of `making.STARTS`.
+    """
+
+    kind: str
+    contributors: int
+    rounds: int
+    warped: bool
+
+    @property
+    def name(self) -> str:
+        return f"{'warp' if self.warped else 'adamw'}, {self.kind} {self.contributors} x {self.rounds}"
+
+    def behind(self, family: Family) -> Made:
+        """The start and P of this cell, which none of the tasks that choose or judge is behind."""
+        found = made(family.name, self.contributors, self.rounds, RULE_OF.get(self.kind, self.kind))
+        assert_unseen(found, family)
+        return found
+
+    def method(self) -> Method:
+        return Method(self.name, self.name, Adam, Setting(1e-3), partial(_warps, self) if self.warped else None)
+
+
+REFERENCE = Cell("seed", 20, 1, warped=False)
+
+
+def _warps(cell: Cell, family: Family, task: Task) -> Warps:
+    return cell.behind(family).warps
+
+
+def named(text: str) -> Cell:
+    """The cell of a name as `Cell.name` writes it."""
+    optimizer, _, rest = text.partition(", ")
+    kind, contributors, _, rounds = rest.rsplit(" ", 3)
+    return Cell(kind, int(contributors), int(rounds), warped=optimizer == "warp")
