@@ -6,7 +6,7 @@ SHELL := /bin/sh
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test lint test-unit chaos soak fuzz openapi bench-convergence bench-starts bench-step lock clean runtime dev bench
+.PHONY: help demo serve test lint test-unit chaos soak fuzz openapi bench-convergence bench-starts bench-step bench-api lock clean runtime dev bench
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' Makefile
@@ -50,6 +50,9 @@ soak: dev ## 200 small jobs and a burst of 1000 submits through one service; see
 
 bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes
 	$(BIN)/python -m benchmarks.step
+
+bench-api: dev ## set up, then measure the API under load, on both databases, in minutes; BENCH=--quick takes two
+	$(BIN)/python -m benchmarks.api $(BENCH)
 
 lock: ## write the lock files anew from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv: see docs.astral.sh/uv" >&2; exit 1; }

@@ -1,8 +1,8 @@
 """Who sends a request: found before its body is read, so that a stranger's upload is never taken in.
 
 On loopback no key is wanted until one was ever made (`auth: auto`); then, and on any other address, every path that is
-not in PUBLIC wants one. What this process remembers is bounded: whether keys are wanted, for a second, and a bucket of
-requests for each project.
+not in PUBLIC wants one. What this process remembers is bounded: whether keys are wanted, and what a key opens, for a
+second (api/known_keys.py), and a bucket of requests for each project.
 """
 
 import logging
@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from api.known_keys import KnownKeys
 from service import bind, clock, keys
 from service.access import DEFAULT_PROJECT, LOOPBACK, SCOPES, Caller
 from service.db.session import Database
@@ -46,6 +47,7 @@ class Access:
         self._database = database
         self._defaults = Limits.of(settings)
         self.buckets = Buckets()
+        self._known_keys = KnownKeys()
         self._wants_keys = bind.always_wants_keys(settings)
         self._looked_at = -LOOK_EVERY_S
 
@@ -59,8 +61,11 @@ class Access:
             return Admitted(caller, needed_no_key=True)
         if is_public:
             return Admitted(Caller("", "", frozenset(), address, request_id))
-        known = await anyio.to_thread.run_sync(self._authenticate, _secret(headers))
-        quota = self._defaults.with_own(known.limits).requests_per_minute
+        secret = _secret(headers)
+        found = self._known_keys.find(secret, clock.now())
+        if found is None:
+            found = await anyio.to_thread.run_sync(self._known_keys.ask, secret, lambda: self._authenticate(secret))
+        known, quota = found.known, found.limits.requests_per_minute
         rate = self.buckets.take(known.project, quota) if quota is not None else None
         caller = Caller(known.project, known.id, known.scopes, address, request_id)
         return Admitted(caller, rate=rate, used=known.id if known.is_use_due else None)
@@ -79,8 +84,9 @@ class Access:
         return self._wants_keys
 
     def look_again(self) -> None:
-        """A key was just made here."""
+        """A key was just made or revoked here."""
         self._looked_at = -LOOK_EVERY_S
+        self._known_keys.forget()
 
     def note_use(self, key_id: str) -> None:
         """After the answer, so that nobody waits for it; a use that cannot be noted is no reason to fail."""
@@ -104,9 +110,10 @@ class Access:
         with self._database.read() as session:
             return keys.were_ever(session)
 
-    def _authenticate(self, secret: str) -> Known:
+    def _authenticate(self, secret: str) -> tuple[Known, Limits]:
         with self._database.read() as session:
-            return keys.authenticate(session, secret, clock.now())
+            known = keys.authenticate(session, secret, clock.now())
+        return known, self._defaults.with_own(known.limits)
 
 
 def _secret(headers: Headers) -> str:

@@ -7,7 +7,7 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI
 
 from api import errors, openapi
-from api.deps import Services, refuse_media_type, refuse_unknown, refuse_unstorable
+from api.deps import Services, read_strictly
 from api.guard import Guard
 from api.prometheus import CountRequests, Telemetry
 from api.routes import (
@@ -60,7 +60,6 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         redoc_url=None,
         lifespan=lifespan,
         generate_unique_id_function=lambda route: route.name,
-        dependencies=[Depends(refuse_media_type), Depends(refuse_unstorable), Depends(refuse_unknown)],
         redirect_slashes=False,
     )
     telemetry = Telemetry()
@@ -78,10 +77,10 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
         keys,
         audit,
         webhooks,
-        system,
-        web,
     ):
         app.include_router(module.router)
+    for public in (system, web):  # nobody need be known for them
+        app.include_router(public.router, dependencies=[Depends(read_strictly)])
     _describe(app)
     app.state.query_names = _query_names(app)
     app.state.media_types = _media_types(app)

@@ -5,14 +5,14 @@ A handler learns the project from its caller only, and gets a caller only by nam
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 from urllib.parse import unquote
 
 from fastapi import Depends, Query, Request, Security
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
+from fastapi.security import HTTPBearer, SecurityScopes
 from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
@@ -20,6 +20,9 @@ from api.access import Access
 from api.errors import HttpError
 from api.hub import Hubs
 from api.inspector import InspectorThread
+from api.kept import KeptFiles
+from api.together import Together
+from service import clock, jobs
 from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
@@ -42,47 +45,59 @@ class Services:
     access: Access = field(init=False)
     hubs: Hubs = field(init=False, default_factory=Hubs)
     inspector: InspectorThread = field(init=False)
+    kept: KeptFiles = field(init=False)
+    looks: Together[jobs.Place, jobs.Look] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))
+        folder, most = self.settings.data_dir / "kept", self.settings.keep_warps_bytes
+        object.__setattr__(self, "kept", KeptFiles(folder, most))
+        object.__setattr__(self, "looks", Together(self._look))
         object.__setattr__(self, "inspector", InspectorThread(self.settings, self.database, self.storage))
 
+    def _look(self, wanted: Sequence[jobs.Place]) -> dict[jobs.Place, jobs.Look]:
+        with self.database.read() as session:
+            return jobs.look(session, set(wanted), clock.now())
 
-async def _services(request: Request) -> Services:
+
+def services_of(request: Request) -> Services:
     services = request.app.state.services
     assert isinstance(services, Services)
     return services
 
 
+async def _services(request: Request) -> Services:
+    return services_of(request)
+
+
 ServicesDep = Annotated[Services, Depends(_services)]
-
-
-_BEARER = HTTPBearer(
-    scheme_name="key",
-    auto_error=False,
-    description="`Authorization: Bearer wa_…`. A service on loopback that has no keys needs none.",
-)
 
 
 async def get_caller(request: Request) -> Caller:
     """Who asks, as the guard found him, whatever he may."""
-    caller = request.state.caller
+    caller = request.scope["state"]["caller"]
     assert isinstance(caller, Caller)
     return caller
 
 
-async def _authorized(
-    needed: SecurityScopes,
-    caller: Annotated[Caller, Depends(get_caller)],
-    _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-) -> Caller:
-    """Raises Forbidden (`missing_scope`)."""
-    for scope in SCOPES:
-        if scope in needed.scopes:
-            caller.require(scope)
-    return caller
+class _Key(HTTPBearer):
+    """The scheme, as OpenAPI describes it, and the check of what a key may: one dependency, because each one costs."""
+
+    async def __call__(self, request: Request, needed: SecurityScopes) -> Caller:  # type: ignore[override]
+        """Raises Forbidden (`missing_scope`), and what `read_strictly` does."""
+        await read_strictly(request)
+        caller = await get_caller(request)
+        for scope in SCOPES:
+            if scope in needed.scopes:
+                caller.require(scope)
+        return caller
 
 
+_authorized = _Key(
+    scheme_name="key",
+    auto_error=False,
+    description="`Authorization: Bearer wa_…`. A service on loopback that has no keys needs none.",
+)
 CallerDep = Annotated[Caller, Depends(get_caller)]
 JobsRead = Annotated[Caller, Security(_authorized, scopes=["jobs:read"])]
 JobsWrite = Annotated[Caller, Security(_authorized, scopes=["jobs:write"])]
@@ -95,7 +110,8 @@ Matching = Annotated[Caller, Security(_authorized, scopes=["jobs:write", "warps:
 Admin = Annotated[Caller, Security(_authorized, scopes=["admin"])]
 
 
-def _session(services: ServicesDep) -> Iterator[Session]:
+async def _session(services: ServicesDep) -> AsyncIterator[Session]:
+    """Not in a thread: to open it does nothing yet, and to close one that has read needs no trip to the database."""
     with services.database.read() as session:
         yield session
 
@@ -115,6 +131,13 @@ async def _page(
 
 
 PageDep = Annotated[PageRequest, Depends(_page)]
+
+
+async def read_strictly(request: Request) -> None:
+    """What holds for every request; who asks for a caller has asked for it, because each dependency costs."""
+    await refuse_media_type(request)
+    await refuse_unstorable(request)
+    await refuse_unknown(request)
 
 
 def media_type(headers: Headers) -> str:
@@ -141,7 +164,7 @@ async def refuse_media_type(request: Request) -> None:
 
 async def refuse_unknown(request: Request) -> None:
     """Requests are read strictly: raises InvalidRequest for a query parameter that a described route does not have."""
-    allowed = _query_names(request)
+    allowed = _query_names(request) if request.scope["query_string"] else None
     if allowed is None:
         return
     unknown = [name for name in dict.fromkeys(request.query_params.keys()) if _filter_name(name) not in allowed]
@@ -151,7 +174,7 @@ async def refuse_unknown(request: Request) -> None:
 
 async def refuse_unstorable(request: Request) -> None:
     """InvalidRequest for text with U+0000 (PostgreSQL cannot hold it) or half a surrogate pair (UTF-8 cannot)."""
-    texts: list[str] = [request.url.path, unquote(request.url.query)]
+    texts: list[str] = [request.scope["path"], unquote(request.scope["query_string"].decode("latin-1"))]
     is_json = media_type(request.headers) == JSON
     if is_json and _SUSPECT.search(await request.body()):
         with suppress(ValueError, RecursionError):  # what is no JSON is told of where it is read

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from api.content import CHUNK, Content
+from api.kept import KeptFiles
 from service import blobs
 from service.db.session import Database
 from service.errors import NotFound
@@ -21,13 +22,16 @@ def stored_content(storage: Storage, path: str, sha256: str, size: int, filename
                 start += len(chunk)
                 yield chunk
 
-    return Content(sha256, size, filename, read)
+    return Content(sha256, size, filename, read, storage.local_path(path))
 
 
-def blob_content(database: Database, sha256: str, size: int, filename: str) -> Content:
-    """A file in the database, read in pieces, each in a transaction of its own: it is immutable."""
+def blob_content(database: Database, kept: KeptFiles, sha256: str, size: int, filename: str) -> Content:
+    """A file in the database, which is immutable: from this machine's disk where it was wanted before.
 
-    def read(start: int, end: int) -> Iterator[bytes]:
+    The first download reads it from the database, in pieces and a transaction for each, and keeps what it reads.
+    """
+
+    def pieces(start: int, end: int) -> Iterator[bytes]:
         while start < end:
             until = min(end, start + CHUNK)
             with database.read() as session:
@@ -35,4 +39,8 @@ def blob_content(database: Database, sha256: str, size: int, filename: str) -> C
             yield chunk
             start = until
 
-    return Content(sha256, size, filename, read)
+    def read(start: int, end: int) -> Iterator[bytes]:
+        found = pieces(start, end)
+        return kept.keeping(sha256, size, found) if (start, end) == (0, size) else found
+
+    return Content(sha256, size, filename, read, kept.find(sha256, size))

@@ -7,18 +7,19 @@ they are, so that no simple cross-site form is one, is checked with the route, a
 """
 
 import re
+from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import anyio.to_thread
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Admitted
 from api.deps import Services, media_type
 from api.errors import HttpError, answer, translate
 from api.slow import paced
+from service import ids
 from service.errors import Forbidden, ServiceError, TooLarge, Unavailable
-from service.ids import new_id
 from service.limits import WINDOW_S, Rate
 from service.settings import Settings
 
@@ -27,6 +28,9 @@ UPLOADS = re.compile(r"/v1/(datasets|checkpoints|families/[^/]+/warps)")
 MOST_UPLOADS = 24
 """At once, of one process: of the 40 threads that it has for all."""
 UPLOAD_TYPES = frozenset({"multipart/form-data", "application/octet-stream", "application/vnd.safetensors"})
+Header = tuple[bytes, bytes]
+_REQUEST_ID_HEADER = b"x-request-id"
+_NOSNIFF = (b"x-content-type-options", b"nosniff")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 
 
@@ -49,7 +53,7 @@ class Guard:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _mark(MutableHeaders(scope=message), request_id, rate)
+                message["headers"] = _marked(message.get("headers", ()), request_id, rate)
             await send(message)
 
         try:
@@ -91,18 +95,20 @@ async def _admit(access: Access, scope: Scope, headers: Headers, request_id: str
     return admitted
 
 
-def _mark(headers: MutableHeaders, request_id: str, rate: list[Rate]) -> None:
-    headers["X-Request-Id"] = request_id
-    headers["X-Content-Type-Options"] = "nosniff"
+def _marked(headers: Iterable[Header], request_id: str, rate: list[Rate]) -> list[Header]:
+    """The headers of an answer, as ASGI has them, with what every answer carries."""
+    marked = [pair for pair in headers if pair[0] != _REQUEST_ID_HEADER]
+    marked += ((_REQUEST_ID_HEADER, request_id.encode()), _NOSNIFF)
     for each in rate:  # draft-ietf-httpapi-ratelimit-headers-10
-        headers["RateLimit-Policy"] = f'"project";q={each.quota};w={WINDOW_S}'
-        headers["RateLimit"] = f'"project";r={each.left};t={each.wait_s}'
+        marked.append((b"ratelimit-policy", f'"project";q={each.quota};w={WINDOW_S}'.encode()))
+        marked.append((b"ratelimit", f'"project";r={each.left};t={each.wait_s}'.encode()))
+    return marked
 
 
 def _request_id(headers: Headers) -> str:
     """The client's own where it is one that a log can hold, else a new one."""
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else new_id("req")
+    return given if _REQUEST_ID.fullmatch(given) else ids.request_id()
 
 
 def _check_body(settings: Settings, scope: Scope, headers: Headers) -> int:

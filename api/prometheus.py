@@ -27,6 +27,16 @@ class Requests:
         self.seconds = Histogram(
             "warpadam_http_request_seconds", "Time to the first byte", ["method", "route"], registry=self.registry
         )
+        self._found: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def note(self, method: str, route: str, status: int, seconds: float) -> None:
+        """One request. The series are looked up once: labels are checked each time that they are named."""
+        found = self._found.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(method, route)
+            self._found[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 class Telemetry:
@@ -39,7 +49,8 @@ class Telemetry:
 
     def of(self, project: str) -> Requests:
         """What is counted for a project; the empty one is for requests that nobody had to be known for."""
-        return self._requests.setdefault(project, Requests())
+        found = self._requests.get(project)
+        return found if found is not None else self._requests.setdefault(project, Requests())
 
     def render(self, session: Session, project: str) -> bytes:
         return generate_latest(self.of(project).registry) + generate_latest(_state(session, project))
@@ -63,8 +74,7 @@ class CountRequests:
                 caller = scope.get("state", {}).get("caller")
                 requests = self.telemetry.of(caller.project if caller else "")
                 route = getattr(scope.get("route"), "path", "none")
-                requests.requests.labels(scope["method"], route, message["status"]).inc()
-                requests.seconds.labels(scope["method"], route).observe(time.perf_counter() - began)
+                requests.note(scope["method"], route, message["status"], time.perf_counter() - began)
             await send(message)
 
         await self.app(scope, receive, send_counted)

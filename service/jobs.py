@@ -4,25 +4,29 @@ The user's word is an intent: what a living attempt must do first (stop, save) i
 when it has seen the intent. A job without an attempt obeys at once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
+from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from service import clock, gate, queue
-from service.db import job_queries
+from service import clock, cluster, gate, queue
+from service.db import job_queries, job_search
 from service.db.models import Attempt, Dataset, Job, JobLabel, Transition
 from service.errors import InvalidRequest, InvalidState, NotFound
 from service.gate import change_state
 from service.ids import new_id
-from service.pages import Page, PageRequest, paginate
+from service.pages import Page, PageRequest, page_of_ids
 from service.resolve import Limits, Resolution, Resolved, Warning, resolve
 from service.spec import SPEC_VERSION, JobSpec
 from service.states import JobState
 
 __all__ = [
     "Limits",
+    "Look",
+    "Place",
     "Resolved",
     "Submission",
     "Warning",
@@ -33,11 +37,27 @@ __all__ = [
     "dry_run",
     "get",
     "list_",
+    "look",
+    "no_job",
     "pause",
     "resume",
     "submit",
     "transitions",
 ]
+
+
+Place = tuple[str, str]
+"""Project and id of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that is shown of a job: its own row and others, JSON as text and times as milliseconds; and why it waits."""
+
+    job: Row[Any]
+    transitions: Sequence[Row[Any]]
+    attempts: Sequence[Row[Any]]
+    pending_reason: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,9 @@ def submit(session: Session, project: str, spec: JobSpec, dataset: Dataset, limi
     job = _row(project, resolution, dataset, now)
     session.add(job)
     session.flush()
-    session.add_all(JobLabel(job_id=job.id, key=key, value=value) for key, value in spec.metadata.items())
+    session.add_all(
+        JobLabel(job_id=job.id, key=key, project=project, value=value) for key, value in spec.metadata.items()
+    )
     gate.enter(session, job, now)
     return Submission(job, resolution.warnings)
 
@@ -106,8 +128,13 @@ def get(session: Session, project: str, job_id: str) -> Job:
     """Raises NotFound."""
     job = session.scalars(job_queries.visible(project).where(Job.id == job_id)).one_or_none()
     if job is None:
-        raise NotFound(f"There is no job {job_id}.")
+        raise no_job(job_id)
     return job
+
+
+def no_job(job_id: str) -> NotFound:
+    """There is none, or it is not the caller's: nobody learns which."""
+    return NotFound(f"There is no job {job_id}.")
 
 
 def list_(
@@ -117,8 +144,8 @@ def list_(
     states: Sequence[str] = (),
     families: Sequence[str] = (),
     metadata: Mapping[str, Sequence[str]] | None = None,
-) -> Page[Job]:
-    """Newest first. Each filter takes several values and means any of them; different filters must all hold."""
+) -> Page[str]:
+    """Ids, newest first. Each filter takes several values and means any of them; different filters must all hold."""
     labels = metadata or {}
     unknown = sorted(set(states) - set(JobState))
     if unknown:
@@ -129,8 +156,28 @@ def list_(
         "family": sorted(families),
         "metadata": {key: sorted(values) for key, values in labels.items()},
     }
-    statement = job_queries.filtered(project, list(states), families, labels)
-    return paginate(session, statement, Job.id, page, newest_first=True, filters=filters)
+    wanted = job_search.Filter(states, families, labels)
+    return page_of_ids(page, filters, lambda before, most: job_search.newest(session, project, wanted, before, most))
+
+
+def look(session: Session, wanted: Collection[Place], now: datetime) -> dict[Place, Look]:
+    """Jobs with all that is shown of them, by few statements however many they are.
+
+    Each is wanted by its project and id: of another project's job no more is read than of one that is not there.
+    """
+    rows = [row for row in job_queries.shown(session, wanted) if (row.project, row.id) in wanted]
+    ids = [row.id for row in rows]
+    if not rows:
+        return {}
+    histories, tries = job_queries.transitions_of(session, ids), job_queries.attempts_of(session, ids)
+    queued = [row.id for row in rows if row.state == JobState.QUEUED]
+    why: Mapping[str, Mapping[str, Any]] = {}
+    if queued:
+        why = queue.why_waiting(session, job_queries.in_line(session, queued), cluster.last_seen(session), now)
+    return {
+        (row.project, row.id): Look(row, histories.get(row.id, ()), tries.get(row.id, ()), why.get(row.id))
+        for row in rows
+    }
 
 
 def transitions(session: Session, job_id: str) -> Sequence[Transition]:
@@ -207,5 +254,5 @@ def delete(session: Session, project: str, job_id: str, now: datetime) -> None:
 def _locked(session: Session, project: str, job_id: str) -> Job:
     job = job_queries.locked(session, job_id)
     if job is None or job.project != project or job.deleted_at is not None:
-        raise NotFound(f"There is no job {job_id}.")
+        raise no_job(job_id)
     return job

@@ -45,6 +45,7 @@ class Known:
     """The project's own (service.limits)."""
     is_use_due: bool
     """Whether this use should be noted."""
+    expires_at: datetime | None = None
 
 
 def create(
@@ -136,7 +137,7 @@ def authenticate(session: Session, secret: str, now: datetime) -> Known:
     if key.expires_at is not None and key.expires_at <= now:
         raise Unauthenticated("This key has expired: make a new one (warpadam keys create).")
     is_due = key.last_used_at is None or now - key.last_used_at >= USE_NOTED_EVERY
-    return Known(key.id, key.project, frozenset(key.scopes), limits, is_due)
+    return Known(key.id, key.project, frozenset(key.scopes), limits, is_due, key.expires_at)
 
 
 def note_use(session: Session, key_id: str, now: datetime) -> None:

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -50,10 +50,7 @@ def paginate(
     Raises InvalidRequest (param `limit` or `after`) for a limit below 1 and for a cursor that is not one, or was made
     with other `filters`.
     """
-    if request.limit < 1:
-        raise InvalidRequest("limit must be at least 1", param="limit")
-    limit = min(request.limit, MAX_LIMIT)
-    seal = _seal(filters)
+    limit, seal = _limit(request), _seal(filters)
     if request.after is not None:
         last = _read(request.after, seal)
         statement = statement.where(key < last if newest_first else key > last)
@@ -62,6 +59,27 @@ def paginate(
     if len(rows) <= limit:
         return Page(rows)
     return Page(rows[:limit], _write(getattr(rows[limit - 1], key.key), seal))
+
+
+def page_of_ids(
+    request: PageRequest, filters: Mapping[str, Any], find: Callable[[str | None, int], list[str]]
+) -> Page[str]:
+    """One page of ids, newest first; `find` gets the id that the page comes after, and how many ids are wanted.
+
+    Raises InvalidRequest as `paginate` does.
+    """
+    limit, seal = _limit(request), _seal(filters)
+    last = None if request.after is None else _read(request.after, seal)
+    if not isinstance(last, str | None):
+        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after")
+    ids = find(last, limit + 1)
+    return Page(ids) if len(ids) <= limit else Page(ids[:limit], _write(ids[limit - 1], seal))
+
+
+def _limit(request: PageRequest) -> int:
+    if request.limit < 1:
+        raise InvalidRequest("limit must be at least 1", param="limit")
+    return min(request.limit, MAX_LIMIT)
 
 
 def _seal(filters: Mapping[str, Any]) -> str:

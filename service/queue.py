@@ -4,7 +4,9 @@ A lane holds the queued jobs of one project that need the same, so of its jobs e
 claims looks at one job a lane, however many wait. What is decided about them is the dispatcher's (`workers.admission`).
 """
 
-from collections.abc import Collection, Mapping
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,7 +16,7 @@ from sqlalchemy.orm import Session
 from service import cluster, gate
 from service.attempts.fence import Failure
 from service.db import job_queries, queue_queries
-from service.db.models import Job, ProjectUsage
+from service.db.models import Json, ProjectUsage
 from service.db.queue_queries import Candidate, Holder
 from service.spec import Resources
 from service.states import JobState
@@ -127,19 +129,57 @@ def shares_used(session: Session, now: datetime, half_life_s: float) -> dict[str
     }
 
 
-def why_waiting(session: Session, job: Job, seen: cluster.ClusterState, now: datetime) -> dict[str, Any] | None:
-    """A queued job's `pending_reason`; None for one that does not wait, or whose turn it is."""
-    if job.state != JobState.QUEUED:
-        return None
-    if job.pending_reason:
-        return job.pending_reason
+def why_waiting(session: Session, jobs: Sequence[Any], seen: cluster.ClusterState, now: datetime) -> dict[str, Json]:
+    """The `pending_reason` of each of these jobs that waits; none for those whose turn it is.
+
+    `jobs` are jobs, or rows with their columns.
+    """
+    found: dict[str, Json] = {}
+    in_line = []
+    for job in jobs:
+        if job.state == JobState.QUEUED:
+            reason = job.pending_reason or _by_itself(job, seen, now)
+            if reason:
+                found[job.id] = reason
+            else:
+                in_line.append(job)
+    for job_id, (lane, before) in _places(session, in_line).items():
+        reason = _behind(seen.waiting.get(lane), before)
+        if reason:
+            found[job_id] = reason
+    return found
+
+
+def _by_itself(job: Any, seen: cluster.ClusterState, now: datetime) -> Json | None:
+    """Why a job waits, whoever else does."""
     if job.not_before is not None and now < job.not_before <= now + queue_queries.LONGEST_WAIT:
         seconds = round((job.not_before - now).total_seconds() + 0.5)
         return Reason("backoff", f"is tried again in {seconds} s, because its last attempt failed").as_json()
     if seen.at is not None and not any(node.alive for node in seen.nodes):
         return Reason("no_cluster", "no node of the cluster answers at present").as_json()
-    before = queue_queries.ahead(session, job, MOST_COUNTED)
-    of_lane = seen.waiting.get(job.lane)
+    return None
+
+
+def _places(session: Session, jobs: Sequence[Any]) -> dict[str, tuple[str, int]]:
+    """(lane, how many go before it) of each job, up to MOST_COUNTED; two statements for each lane and priority."""
+    together: dict[tuple[str, int], list[str]] = defaultdict(list)
+    oldest: dict[tuple[str, int], Any] = {}
+    for job in sorted(jobs, key=lambda each: each.id):
+        together[job.lane, job.priority].append(job.id)
+        oldest.setdefault((job.lane, job.priority), job)
+    found = {}
+    for (lane, priority), ids in together.items():
+        before = queue_queries.ahead(session, oldest[lane, priority], MOST_COUNTED)
+        between = []
+        if len(ids) > 1 and before < MOST_COUNTED:
+            between = queue_queries.following(session, lane, priority, ids[0], ids[-1], MOST_COUNTED)
+        found[ids[0]] = lane, before
+        for id_ in ids[1:]:
+            found[id_] = lane, min(MOST_COUNTED, before + 1 + bisect_left(between, id_))
+    return found
+
+
+def _behind(of_lane: Mapping[str, str] | None, before: int) -> Json | None:
     if before == 0:
         return dict(of_lane) if of_lane else None
     count = f"more than {before}" if before == MOST_COUNTED else str(before)

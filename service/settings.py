@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     max_body_bytes: int = 1 * 2**20
     data_memory_bytes: int = Field(default=2**30, ge=0)
     """Arrays of a dataset larger than this lie in mapped files, `data_dir/scratch`, instead of in memory."""
+    keep_warps_bytes: int = Field(default=2**30, ge=0)
+    """Versions of P that the API has read from the database and keeps in `data_dir/kept`; 0: none."""
     inspect_at_once_bytes: int = Field(default=32 * 2**20, ge=0)
     """Uploads up to this size are inspected before they are answered; larger ones after."""
 

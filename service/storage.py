@@ -94,6 +94,10 @@ class Storage:
         """The content as a seekable file. Raises FileNotFoundError."""
         return cast(BinaryIO, self._fs.open(self._full(path), "rb"))
 
+    def local_path(self, path: str) -> Path | None:
+        """Where the file is on this machine's disk; None where the storage is elsewhere."""
+        return Path(self._full(path)) if self._local else None
+
     def exists(self, path: str) -> bool:
         return bool(self._fs.isfile(self._full(path)))
 

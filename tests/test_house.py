@@ -73,7 +73,17 @@ def run_make(root: Path, *arguments: str) -> str:
 
 def test_make_lists_its_targets(root: Path) -> None:
     listed = {line.split()[1] for line in run_make(root).splitlines()}
-    ours = ["test-unit", "chaos", "soak", "fuzz", "openapi", "bench-convergence", "bench-starts", "bench-step"]
+    ours = [
+        "test-unit",
+        "chaos",
+        "soak",
+        "fuzz",
+        "openapi",
+        "bench-convergence",
+        "bench-starts",
+        "bench-step",
+        "bench-api",
+    ]
     assert listed == {"help", "demo", "serve", "test", "lint", *ours, "lock", "clean"}
 
 

@@ -7,12 +7,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.changes import Change, ChangesDep
-from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep
+from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep, services_of
 from api.idempotency import Made, OnceDep
 from api.problems import MADE, problems
-from api.schemas.common import Deleted, Listing
+from api.schemas import job_text
+from api.schemas.common import Deleted, Listing, answer
 from api.schemas.jobs import SPECS, Job, JobValidation
-from service import clock, cluster, codes, datasets, jobs, queue, quotas
+from service import clock, codes, datasets, jobs, quotas
 from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
@@ -53,13 +54,10 @@ def metadata_filter(request: Request) -> dict[str, list[str]]:
 
 
 def present(session: Session, row: models.Job) -> Job:
-    return _present(session, row, cluster.last_seen(session) if row.state == JobState.QUEUED else None)
-
-
-def _present(session: Session, row: models.Job, seen: cluster.ClusterState | None) -> Job:
-    """`seen`: the cluster, for jobs that wait for a place in it."""
-    pending = None if seen is None else queue.why_waiting(session, row, seen, clock.now())
-    return Job.of(row, jobs.transitions(session, row.id), jobs.attempts(session, row.id), pending)
+    """A job that this transaction has just made or changed."""
+    session.flush()
+    place = row.project, row.id
+    return job_text.model(jobs.look(session, {place}, clock.now())[place])
 
 
 @router.post(
@@ -116,7 +114,7 @@ def _limits(services: Services, caller: Caller) -> jobs.Limits:
     return jobs.Limits(code_refused=refusal, max_axis=services.settings.max_axis)
 
 
-@router.get("", openapi_extra=_METADATA)
+@router.get("", response_model=Listing[Job], openapi_extra=_METADATA)
 def list_jobs(
     session: ReadSession,
     caller: JobsRead,
@@ -124,18 +122,21 @@ def list_jobs(
     metadata: Annotated[dict[str, list[str]], Depends(metadata_filter)],
     state: Annotated[list[JobState] | None, Query(description="Given twice: either.")] = None,
     family: Annotated[list[str] | None, Query(description="Given twice: either.")] = None,
-) -> Listing[Job]:
+) -> Response:
     """Newest first."""
     found = jobs.list_(session, caller.project, page, states=state or [], families=family or [], metadata=metadata)
-    waits = any(row.state == JobState.QUEUED for row in found.items)
-    seen = cluster.last_seen(session) if waits else None
-    return Listing[Job].of_page(found, [_present(session, row, seen) for row in found.items])
+    places = [(caller.project, id_) for id_ in found.items]
+    looks = jobs.look(session, set(places), clock.now())
+    return answer(job_text.page([looks[place] for place in places if place in looks], found.next_cursor))
 
 
-@router.get("/{job_id}")
-def get_job(session: ReadSession, caller: JobsRead, job_id: str) -> Job:
+@router.get("/{job_id}", response_model=Job)
+async def get_job(request: Request, caller: JobsRead, job_id: str) -> Response:
     """Its description as it was resolved, its state and how it came there, its progress and result."""
-    return present(session, jobs.get(session, caller.project, job_id))
+    look = await services_of(request).looks.get((caller.project, job_id))
+    if look is None:
+        raise jobs.no_job(job_id)
+    return answer(job_text.job(look))
 
 
 def _steered(session: Session, verb: str, row: models.Job) -> Made:

@@ -47,4 +47,5 @@ def get_key(session: ReadSession, caller: Admin, key_id: str) -> Key:
 def revoke_key(key_id: str, services: ServicesDep, caller: Admin) -> Deleted:
     """From now on the key opens nothing."""
     services.database.write(lambda session: keys.revoke(session, caller, key_id, clock.now()))
+    services.access.look_again()
     return Deleted(id=key_id)

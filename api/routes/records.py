@@ -10,7 +10,8 @@ from api import content, sse
 from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
 from api.files import stored_content
 from api.hub import Item, Source
-from api.schemas.common import Listing
+from api.schemas import job_text
+from api.schemas.common import Listing, answer
 from api.schemas.jobs import Checkpoint, Event, Metrics
 from service import checkpoints, events, jobs, metrics
 from service.db import models
@@ -23,17 +24,17 @@ STREAM_BATCH = 200
 LastEventId = Annotated[str | None, Header(alias="Last-Event-ID", description="With a stream: go on after this one.")]
 
 
-@router.get("/metrics")
+@router.get("/metrics", response_model=Metrics)
 def get_metrics(
     session: ReadSession,
     caller: JobsRead,
     job_id: str,
     name: Annotated[list[str] | None, Query(description="Given twice: both; absent: all.")] = None,
     max_points: Annotated[int, Query(ge=2, le=10_000, description="Of each metric; keeps first and last.")] = 1000,
-) -> Metrics:
+) -> Response:
     """What the job measured, by name: `train_loss`, `val_loss`, `lr`, …"""
     jobs.get(session, caller.project, job_id)
-    return Metrics.of(metrics.read(session, job_id, name, max_points))
+    return answer(job_text.metrics(metrics.read_plain(session, job_id, name, max_points)))
 
 
 @router.get("/events", response_model=Listing[Event], responses=sse.ANSWERS)

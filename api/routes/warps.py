@@ -109,7 +109,7 @@ def get_warp_content(
     """P as safetensors, with a strong ETag; ranges are served. 410 where retention has removed it."""
     row = _resolve(session, caller.project, family, which)
     warps.check_kept(families.get(session, caller.project, family), row)
-    found = blob_content(services.database, row.sha256, row.size, f"{family}-{row.version}.safetensors")
+    found = blob_content(services.database, services.kept, row.sha256, row.size, f"{family}-{row.version}.safetensors")
     return content.respond(request, found, location=f"/v1/families/{family}/warps/{row.version}/content")
 
 

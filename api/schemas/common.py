@@ -1,8 +1,10 @@
 """What all answers share: times, lists, problems."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
+from fastapi import Response
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
 from service.pages import Page
@@ -14,7 +16,20 @@ Json = dict[str, Any]
 
 def rfc3339(time: datetime) -> str:
     """UTC with milliseconds: `2026-01-31T12:00:00.000Z`."""
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
+    utc = time if time.tzinfo is UTC else time.astimezone(UTC)
+    return f"{utc.isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def rfc3339_of(milliseconds: int) -> str:
+    """The same of a time as the database has it."""
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{_seconds(seconds)}.{rest:03d}Z"
+
+
+@lru_cache(maxsize=65_536)
+def _seconds(since_1970: int) -> str:
+    """Cached, because what is shown together happened together."""
+    return datetime.fromtimestamp(since_1970, UTC).isoformat()[:-6]
 
 
 Time = Annotated[
@@ -33,6 +48,12 @@ class Answer(BaseModel):
     """A frozen answer."""
 
     model_config = ConfigDict(frozen=True)
+
+
+def answer(made: BaseModel | str) -> Response:
+    """A 200 with this model, or with JSON that is one, written once: FastAPI would check it again, and in a thread."""
+    text = made if isinstance(made, str) else made.model_dump_json()
+    return Response(text, media_type="application/json")
 
 
 class Listing(Answer, Generic[T]):

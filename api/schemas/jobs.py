@@ -1,6 +1,6 @@
 """Jobs and what they leave: transitions, attempts, metrics, events, checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import ConfigDict, JsonValue
@@ -9,7 +9,6 @@ from api.schemas.common import Answer, Json, Time, shown
 from service.db import models
 from service.jobs import Warning
 from service.logs import Line
-from service.metrics import Point
 
 _SPEC: dict[str, JsonValue] = {
     "family": "patches",
@@ -58,10 +57,6 @@ class Transition(Answer):
     message: str
     at: Time
 
-    @classmethod
-    def of(cls, row: models.Transition) -> "Transition":
-        return cls(source=row.source, target=row.target, reason=row.reason, message=row.message, at=row.at)
-
 
 class StepVersion(Answer):
     """From `step` on the attempt trained under this version of P; None: under none, or one of `source`."""
@@ -99,21 +94,6 @@ class Attempt(Answer):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
-
-    @classmethod
-    def of(cls, row: models.Attempt) -> "Attempt":
-        return cls(
-            number=row.number,
-            submission_id=row.submission_id,
-            start_step=row.start_step,
-            warps=[StepVersion.model_validate(each) for each in row.warps],
-            groups=[WorkerGroup.model_validate(each) for each in row.groups],
-            outcome=row.outcome,
-            failure=Failure.model_validate(row.failure) if row.failure else None,
-            created_at=row.created_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-        )
 
 
 class Progress(Answer):
@@ -168,32 +148,6 @@ class Job(Answer):
     pending_reason: PendingReason | None
     result: Json | None
     failure: Failure | None
-
-    @classmethod
-    def of(
-        cls,
-        row: models.Job,
-        transitions: Sequence[models.Transition],
-        attempts: Sequence[models.Attempt],
-        pending: Mapping[str, Any] | None,
-    ) -> "Job":
-        return cls(
-            id=row.id,
-            spec=row.spec,
-            spec_version=row.spec_version,
-            state=row.state,
-            warp_version=row.warp_version,
-            start_version=row.resolved.get("start_version"),
-            created_at=row.created_at,
-            started_at=row.started_at,
-            finished_at=row.finished_at,
-            transitions=[Transition.of(each) for each in transitions],
-            attempts=[Attempt.of(each) for each in attempts],
-            progress=Progress(step=row.progress_step, of=row.progress_of, eta_s=row.eta_s),
-            pending_reason=PendingReason.model_validate(pending) if pending else None,
-            result=row.result,
-            failure=Failure.model_validate(row.failure) if row.failure else None,
-        )
 
 
 class JobWarning(Answer):
@@ -250,14 +204,6 @@ class Metrics(Answer):
 
     object: Literal["metrics"] = "metrics"
     data: dict[str, list[MetricPoint]]
-
-    @classmethod
-    def of(cls, found: Mapping[str, Sequence[Point]]) -> "Metrics":
-        series = {
-            name: [MetricPoint(step=each.step, value=each.value, at=each.at) for each in points]
-            for name, points in found.items()
-        }
-        return cls(data=series)
 
 
 class Event(Answer):

@@ -36,8 +36,8 @@ def of_visible_job(
     session: Session, project: str, job_id: str, *, step: int | None = None, mark: str | None = None
 ) -> Checkpoint | None:
     """The checkpoint at a step, or the one with a mark (`is_best`, `is_last`), of a job that is not deleted."""
-    shown = select(Job.id).where(Job.project == project, Job.deleted_at.is_(None))
-    statement = of_job(project, job_id).where(Checkpoint.job_id.in_(shown))
+    statement = of_job(project, job_id).join(Job, Job.id == Checkpoint.job_id)
+    statement = statement.where(Job.project == project, Job.deleted_at.is_(None))
     if mark is not None:
         column: InstrumentedAttribute[bool] = getattr(Checkpoint, mark)
         statement = statement.where(column.is_(True))

@@ -4,12 +4,26 @@ Whoever changes a job reads it through `locked`: PostgreSQL then holds the row u
 has one writer anyway. Locks are taken job first, then what belongs to it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import Select, exists, func, select
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    BindParameter,
+    Row,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    func,
+    select,
+    type_coerce,
+)
 from sqlalchemy.orm import Session
 
-from service.db.models import Attempt, Family, Job, JobLabel, Transition
+from service.db.models import Attempt, Job, Transition
+from service.db.models.base import UtcDateTime
 from service.states import JobState
 
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
@@ -23,22 +37,6 @@ def locked(session: Session, job_id: str) -> Job | None:
     """The job as it is now, locked against everybody else until the transaction ends."""
     statement = select(Job).where(Job.id == job_id).with_for_update(key_share=True)
     return session.scalars(statement.execution_options(populate_existing=True)).one_or_none()
-
-
-def filtered(
-    project: str, states: Sequence[str], families: Sequence[str], metadata: Mapping[str, Sequence[str]]
-) -> Select[Job]:
-    """Visible jobs in any of `states`, of any of `families`, that have for each key one of its values."""
-    statement = visible(project)
-    if states:
-        statement = statement.where(Job.state.in_(states))
-    if families:
-        named = select(Family.id).where(Family.project == project, Family.name.in_(families))
-        statement = statement.where(Job.family_id.in_(named))
-    for key, values in metadata.items():
-        label = exists().where(JobLabel.job_id == Job.id, JobLabel.key == key, JobLabel.value.in_(values))
-        statement = statement.where(label)
-    return statement
 
 
 def with_attempt(session: Session) -> Sequence[Job]:
@@ -56,6 +54,65 @@ def count_by_state(session: Session, project: str | None = None) -> dict[JobStat
     statement = select(Job.state, func.count()).where(Job.deleted_at.is_(None)).group_by(Job.state)
     rows = session.execute(statement if project is None else statement.where(Job.project == project))
     return {JobState(state): count for state, count in rows}
+
+
+def _plain(column: Any) -> Any:
+    """A column as the database has it: JSON as text, times as milliseconds. Whoever shows it need not read it first."""
+    if isinstance(column.type, JSON):
+        return cast(column, Text).label(column.key)
+    return type_coerce(column, BigInteger).label(column.key) if isinstance(column.type, UtcDateTime) else column
+
+
+def _selected(table: Any, *names: str) -> Any:
+    columns = table.__table__.columns
+    return select(*(_plain(columns[name]) for name in names))
+
+
+# Made once, because making a statement costs more than running it; of tables, because objects cost more than rows.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True)
+_JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
+_PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure")
+_TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "groups", "outcome", "failure")
+_SHOWN = (
+    _selected(Job, *_JOBS, *_PROGRESS)
+    .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))
+    .where(Job.id.in_(_IDS), Job.project.in_(bindparam("projects", expanding=True)), Job.deleted_at.is_(None))
+)
+_IN_LINE: Select[*tuple[Any, ...]] = select(
+    Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before
+).where(Job.id.in_(_IDS))
+_ATTEMPTS = _selected(Attempt, *_TRIES, "created_at", "started_at", "finished_at")
+_ATTEMPTS = _ATTEMPTS.where(Attempt.job_id.in_(_IDS)).order_by(Attempt.number)
+_TRANSITIONS = _selected(Transition, "job_id", "source", "target", "reason", "message", "at")
+_TRANSITIONS = _TRANSITIONS.where(Transition.job_id.in_(_IDS)).order_by(Transition.id)
+
+
+def shown(session: Session, places: Collection[tuple[str, str]]) -> Sequence[Row[Any]]:
+    """Visible jobs with one of these ids and one of these projects, as plain rows; whoever names several compares."""
+    projects, ids = {project for project, _ in places}, {id_ for _, id_ in places}
+    return session.execute(_SHOWN, {"ids": list(ids), "projects": list(projects)}).all()
+
+
+def in_line(session: Session, job_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """What decides why these jobs wait."""
+    return session.execute(_IN_LINE, {"ids": job_ids}).all()
+
+
+def attempts_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """The attempts of each of these jobs, oldest first, as plain rows."""
+    return _by_job(session.execute(_ATTEMPTS, {"ids": job_ids}))
+
+
+def transitions_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[Row[Any]]]:
+    """The transitions of each of these jobs, oldest first, as plain rows."""
+    return _by_job(session.execute(_TRANSITIONS, {"ids": job_ids}))
+
+
+def _by_job(rows: Iterable[Row[Any]]) -> dict[str, list[Row[Any]]]:
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row)
+    return found
 
 
 def attempts(session: Session, job_id: str) -> Sequence[Attempt]:

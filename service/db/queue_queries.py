@@ -6,7 +6,7 @@ A lane holds the queued jobs of one project that need the same; all statements g
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import (
     BigInteger,
@@ -30,6 +30,17 @@ LONGEST_WAIT = timedelta(minutes=1)
 
 _QUEUED = Job.state == JobState.QUEUED
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
+
+
+class Waiting(Protocol):
+    """A queued job, or a row with its columns."""
+
+    @property
+    def id(self) -> Any: ...
+    @property
+    def lane(self) -> Any: ...
+    @property
+    def priority(self) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +150,7 @@ def holders(session: Session) -> list[Holder]:
     return [Holder(*row) for row in session.execute(columns.where(Job.state.in_(_WITH_ATTEMPT)).order_by(Job.id))]
 
 
-def ahead(session: Session, job: Job, most: int) -> int:
+def ahead(session: Session, job: Waiting, most: int) -> int:
     """How many queued jobs of its lane go before it; counted up to `most`."""
     lane = (_QUEUED, Job.lane == job.lane)
     parts = (
@@ -148,6 +159,12 @@ def ahead(session: Session, job: Job, most: int) -> int:
     )
     both = union_all(*(select(part.c.id) for part in parts)).subquery()
     return min(most, session.scalar(select(func.count()).select_from(both)) or 0)
+
+
+def following(session: Session, lane: str, priority: int, after: str, until: str, most: int) -> list[str]:
+    """Ids of queued jobs of a lane and priority, younger than `after` and older than `until`, oldest first."""
+    here = (_QUEUED, Job.lane == lane, Job.priority == priority, Job.id > after, Job.id < until)
+    return list(session.scalars(select(Job.id).where(*here).order_by(Job.id).limit(most)))
 
 
 def newest_change(session: Session) -> int | None:

@@ -6,6 +6,7 @@ write fails at once, whatever the busy time-out. A write may run more than once 
 before the commit), so its work must have no effect outside the session; but it is committed once (service/db/receipts).
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 
 from service.db import receipts
@@ -30,6 +31,10 @@ WRITE_PATIENCE_S = 4.0
 """A write waits so long for a database that is busy or away; who can wait longer says so (`outages.patiently`)."""
 IN_DOUBT_S = 60.0
 """So long it is asked whether a commit took place, rather than giving up without knowing."""
+IDLE_S = 1.0
+"""A connection that was used since then is taken to be alive; others are asked, which costs a trip to the server."""
+
+_RESTED = "warpadam.rested"
 
 _POSTGRESQL = {
     "connect_timeout": 5,
@@ -49,13 +54,21 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self._writing = self.engine.execution_options(writes=True)
+        # On PostgreSQL each SELECT sees its own moment anyway (READ COMMITTED): a transaction around them would only
+        # cost two trips to the server. On SQLite it costs nothing, and all its SELECTs see the same moment.
+        is_sqlite = self.engine.dialect.name == "sqlite"
+        self._reading = self.engine if is_sqlite else self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turn: AbstractContextManager[object] = RLock() if url.startswith("sqlite") else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """A session for SELECTs; what it changes is rolled back."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        """A session for SELECTs; objects that are changed in it are never written."""
+        with self.reading() as session:
             yield session
+
+    def reading(self) -> Session:
+        """The same, for whoever closes it himself; it takes a connection when it first needs one."""
+        return _ReadSession(self._reading, autoflush=False, expire_on_commit=False)
 
     def write(self, work: Callable[[Session], T]) -> T:
         """Runs `work` in one transaction and commits it; tries again where the database was busy or away."""
@@ -88,14 +101,39 @@ class Database:
         self.engine.dispose()
 
 
+class _ReadSession(Session):
+    def flush(self, objects: Any = None) -> None:
+        raise RuntimeError("a session for reading writes nothing: use Database.write")
+
+
 def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=_POSTGRESQL)
+        engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=_POSTGRESQL)
+        event.listen(engine, "checkin", _note_rest)
+        event.listen(engine, "checkout", _ask_rested)
+        return engine
     _make_folder(url)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
     event.listen(engine, "connect", _configure_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _note_rest(_connection: Any, record: Any) -> None:
+    record.info[_RESTED] = time.monotonic()
+
+
+def _ask_rested(connection: Any, record: Any, _proxy: object) -> None:
+    """It is this statement, not a user's, that finds a connection dead; the pool then makes all of them anew."""
+    now = time.monotonic()
+    if now - record.info.get(_RESTED, now) < IDLE_S:
+        return
+    try:
+        was, connection.autocommit = connection.autocommit, True
+        connection.execute("")
+        connection.autocommit = was
+    except Exception as error:
+        raise InvalidatePoolError() from error
 
 
 def _make_folder(url: str) -> None:

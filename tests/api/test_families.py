@@ -3,9 +3,15 @@
 import hashlib
 
 import pytest
+from fastapi import FastAPI
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
+from api.deps import Services
+from service import clock
+from service.db.models import WarpVersion
 from tests.api.made import warp_file
+from tests.api.world import client_of, new_key
 
 OCTETS = {"content-type": "application/octet-stream"}
 
@@ -188,3 +194,24 @@ def test_a_family_without_a_p_says_so(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
     assert "no P yet" in answer.json()["detail"]
     assert client.get("/v1/families/fresh/contributions").json()["data"] == []
+
+
+def test_a_kept_file_is_told_to_nobody_who_may_not_have_it(
+    built_app: FastAPI, client: TestClient, services: Services, family: str
+) -> None:
+    """That it lies on this machine's disk changes neither whose it is nor that retention removed it."""
+    url = f"{family}/warps/1/content"
+    whole = client.get(url).content
+    kept = services.kept.find(hashlib.sha256(whole).hexdigest(), len(whole))
+    assert kept is not None
+    assert client.get(url).content == kept.read_bytes() == warp_file(1)
+    removed = update(WarpVersion).where(WarpVersion.version == 1).values(collected_at=clock.now())
+    services.database.write(lambda session: session.execute(removed) and None)
+    answer = client.get(url)
+    assert (answer.status_code, answer.json()["code"]) == (410, "collected")
+    assert client.get(f"{family}/warps/2/content").status_code == 200
+    stranger = client_of(built_app, new_key(services, "omega", "admin", "code:run")[1])
+    services.access.look_again()  # else it is remembered for a second that no key is wanted
+    for version in (1, 2):
+        assert stranger.get(f"{family}/warps/{version}/content").status_code == 404
+    assert kept.exists()

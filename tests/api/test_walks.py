@@ -97,6 +97,7 @@ def counted(services: Services) -> Iterator[list[str]]:
 
 def seen_by(client: TestClient, services: Services, operation: Operation, ids: dict[str, str], call: Call) -> object:
     """All that an answer tells: status, headers, body without the names that were sent, and the work that it took."""
+    services.access.look_again()  # so that both ask for their key
     with counted(services) as statements:
         answer = send(client, operation, ids, call, accept="text/event-stream")
     text = answer.text

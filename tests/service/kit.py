@@ -146,4 +146,4 @@ class Bench:
 
     def listed(self, limit: int = 20, after: str | None = None, **filters: Any) -> tuple[list[str], str | None]:
         page = self.read(lambda session: jobs.list_(session, PROJECT, PageRequest(limit, after), **filters))
-        return [job.id for job in page.items], page.next_cursor
+        return page.items, page.next_cursor

@@ -18,8 +18,8 @@ HALF_LIFE_S = 100.0
 def why(bench: Bench, job_id: str, seconds: float = 0) -> dict[str, Any] | None:
     return bench.read(
         lambda session: queue.why_waiting(
-            session, session.get_one(Job, job_id), cluster.last_seen(session), later(seconds)
-        )
+            session, [session.get_one(Job, job_id)], cluster.last_seen(session), later(seconds)
+        ).get(job_id)
     )
 
 

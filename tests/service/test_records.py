@@ -81,6 +81,18 @@ def test_thinning_keeps_first_and_last_and_is_even(bench: Bench, n: int, most: i
     assert not gaps or max(gaps) - min(gaps) <= 1
 
 
+def test_thinning_is_even_in_steps_where_points_are_not(bench: Bench) -> None:
+    """Of a thousand points close together and some far apart the far ones are not thinned away."""
+    job_id = bench.submit().id
+    steps = [*range(1000), 5000, 9000, 10_000]
+    bench.write(lambda session: metrics.write(session, job_id, [Point("a", step, step / 2, NOW) for step in steps]))
+    kept = [point.step for point in bench.read(lambda session: metrics.read(session, job_id, ["a"], 11))["a"]]
+    assert kept == [0, 5000, 9000, 10_000]
+    more = [point.step for point in bench.read(lambda session: metrics.read(session, job_id, ["a"], 101))["a"]]
+    assert more == [*range(0, 1000, 100), 5000, 9000, 10_000]
+    assert bench.read(lambda session: metrics.read(session, job_id, ["a"], 2))["a"][-1].step == 10_000
+
+
 def test_names(bench: Bench) -> None:
     job_id = series(bench, 3)
     assert {name: len(points) for name, points in bench.read(lambda s: metrics.read(s, job_id)).items()} == {

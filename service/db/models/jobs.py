@@ -13,7 +13,9 @@ class Job(Base):
     __table_args__ = (
         Index("ix_jobs_queue", "state", "priority", "id"),
         Index("ix_jobs_project", "project", "id"),
-        Index("ix_jobs_family", "family_id", "state"),
+        Index("ix_jobs_state", "project", "state", "id"),
+        Index("ix_jobs_family", "family_id", "state", "id"),
+        Index("ix_jobs_family_id", "family_id", "id"),
         Index("ix_jobs_lane", "state", "lane", "priority", "id"),
     )
 
@@ -65,10 +67,12 @@ class JobLabel(Base):
     """One pair of a job's metadata, for the filter `metadata[k]`."""
 
     __tablename__ = "job_labels"
-    __table_args__ = (Index("ix_job_labels_value", "key", "value", "job_id"),)
+    __table_args__ = (Index("ix_job_labels_value", "project", "key", "value", "job_id"),)
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project: Mapped[str] = mapped_column(String(64))
+    """The job's, so that a search walks along no other's."""
     value: Mapped[str] = mapped_column(String(512))
 
 
