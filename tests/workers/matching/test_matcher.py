@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,10 @@ SLEEPS = "import sys, time; time.sleep(600)"
 
 
 @pytest.fixture
-def house(sqlite_url: str, tmp_path: Path) -> House:
-    return House.build(sqlite_url, tmp_path)
+def house(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
+    built = House.build(sqlite_url, tmp_path)
+    yield built
+    built.memory.database.dispose()
 
 
 def ask(house: House, **fields: object) -> str:
