@@ -155,9 +155,7 @@ class RayPool:
             ray.shutdown()
 
     def _look(self) -> None:
-        import ray
-
-        nodes = [_node(each) for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
+        nodes = [_node(each) for each in _alive()]
         self._view = View(tuple(nodes), connected=True, error=None)
         try:
             self._tend_learners(time.monotonic())
@@ -196,10 +194,14 @@ class RayPool:
 
 def living_nodes() -> list[Node]:
     """The nodes whose raylet answers, as seen by this driver: Ray itself notices a dead one only after a while."""
+    return [_node(each) for each in _alive() if answers(f"{each['NodeManagerAddress']}:{each['NodeManagerPort']}")]
+
+
+def _alive() -> list[Mapping[str, Any]]:
+    """The nodes that Ray takes for alive, as it tells of them."""
     import ray
 
-    alive = [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
-    return [_node(each) for each in alive if answers(f"{each['NodeManagerAddress']}:{each['NodeManagerPort']}")]
+    return [each for each in ray.nodes() if each["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _node(seen: Mapping[str, Any]) -> Node:

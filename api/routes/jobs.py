@@ -7,13 +7,14 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api.changes import Change, ChangesDep
+from api.data import data_of
 from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep, services_of
 from api.idempotency import Made, OnceDep
 from api.problems import MADE, problems
 from api.schemas import job_text
 from api.schemas.common import Deleted, Listing, answer
 from api.schemas.jobs import SPECS, Job, JobValidation
-from service import clock, codes, datasets, jobs, quotas
+from service import clock, codes, jobs, quotas
 from service.access import Caller
 from service.db import models
 from service.errors import InvalidRequest
@@ -78,16 +79,10 @@ def submit_job(
     spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: ValidateOnly = False
 ) -> Response:
     """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
-    if spec.dataset.uri is not None:
-        caller.require("datasets:write")
-
-    def noted(session: Session, row: models.Dataset) -> None:
-        Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size}).record(session, caller)
+    find = data_of(services, caller, spec.dataset)
 
     def prepare() -> Callable[[Session], Made]:
-        dataset = datasets.for_spec(
-            services.database, services.storage, services.settings, caller.project, spec.dataset, noted
-        )
+        dataset = find()
         make = _validated if validate_only else _submitted
         return lambda session: make(session, spec, dataset, services, caller)
 

@@ -6,12 +6,12 @@ from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 
 from api.changes import Change
+from api.data import data_of
 from api.deps import Matching, ReadSession, ServicesDep, WarpsRead
 from api.idempotency import Made, OnceDep
 from api.problems import MADE, problems
 from api.schemas.matches import ASKED, FamilyMatch
-from service import clock, datasets, matches
-from service.db import models
+from service import clock, matches
 from service.matches import MatchSpec
 from service.resolve import Limits
 
@@ -29,16 +29,10 @@ _REFUSALS = ("dataset_not_ready", "dataset_not_found", "family_not_found", "chec
 )
 def match_families(spec: MatchSpec, services: ServicesDep, caller: Matching, once: OnceDep) -> Response:
     """Has it measured on a worker which families' P suit this data and model. Data by `uri` needs `datasets:write`."""
-    if spec.dataset.uri is not None:
-        caller.require("datasets:write")
-
-    def noted(session: Session, row: models.Dataset) -> None:
-        Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size}).record(session, caller)
+    find = data_of(services, caller, spec.dataset)
 
     def prepare() -> Callable[[Session], Made]:
-        dataset = datasets.for_spec(
-            services.database, services.storage, services.settings, caller.project, spec.dataset, noted
-        )
+        dataset = find()
         limits = Limits(max_axis=services.settings.max_axis)
 
         def work(session: Session) -> Made:

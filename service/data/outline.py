@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 from collections.abc import Iterable, Iterator
+from typing import TypeGuard
 
 MEMORY_BYTES, CPU_S = 2 << 30, 20
 STAR = "*"
@@ -26,7 +27,7 @@ def names(statements: Iterable[ast.stmt]) -> Iterator[str]:
             case ast.ImportFrom(names=aliases):
                 yield from (alias.asname or alias.name for alias in aliases)
             case ast.Assign() | ast.AnnAssign():
-                yield from (node.id for node in ast.walk(statement) if _is_stored(node))  # type: ignore[attr-defined]
+                yield from (node.id for node in ast.walk(statement) if _is_stored(node))
             case ast.If(body=body, orelse=orelse):
                 yield from names([*body, *orelse])
             case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=final):
@@ -37,7 +38,7 @@ def names(statements: Iterable[ast.stmt]) -> Iterator[str]:
                 yield STAR
 
 
-def _is_stored(node: ast.AST) -> bool:
+def _is_stored(node: ast.AST) -> TypeGuard[ast.Name]:
     return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
 
 

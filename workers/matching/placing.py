@@ -37,14 +37,15 @@ def _on_a_worker(settings: Settings, plan: Plan, candidates: Sequence[Candidate]
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    from workers.cluster import living_nodes
     from workers.ray_connection import connect
 
     connect(settings)
-    nodes = [each for each in ray.nodes() if each["Alive"] and each["Resources"].get("CPU", 0) > 0]  # type: ignore[no-untyped-call]
+    nodes = [each for each in living_nodes() if each.cpus > 0]
     if not nodes:
         raise Unavailable("no node of the cluster has a CPU to measure with")
-    node = max(nodes, key=lambda each: float(each["Resources"]["CPU"]))
-    there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+    node = max(nodes, key=lambda each: each.cpus)
+    there = NodeAffinitySchedulingStrategy(node.id, soft=False)
     options = {"num_cpus": 0, "max_retries": 0, "max_calls": 1, "scheduling_strategy": there}
     task = ray.remote(**options)(measure_gently)  # type: ignore[call-overload]
     found: Measured = ray.get(task.remote(plan, list(candidates), limit))
