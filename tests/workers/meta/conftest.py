@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from service import growing
 from service.db.models import Family
 from service.db.session import Database
 from service.settings import Settings
 from service.storage import Storage
 from tests.families import make_family
+from tests.workers.meta.nursery import Nursery
 from workers.meta.learner import Learner
 
 StartLearner = Callable[..., Learner]
@@ -44,3 +46,10 @@ def start_learner(database: Database, storage: Storage, family: Family) -> Itera
 def learner(start_learner: StartLearner) -> Learner:
     """One that publishes its first version at once and then only on demand."""
     return start_learner()
+
+
+@pytest.fixture
+def nursery(database: Database, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Nursery:
+    """Where one contributor is enough for the first round, which keeps the tests short."""
+    monkeypatch.setattr(growing, "FIRST", 1)
+    return Nursery(database, storage)

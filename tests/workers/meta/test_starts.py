@@ -1,117 +1,25 @@
 """Starts from the first job to later rounds: decided once, made from the ledger alone, handed out in pairs with P."""
 
-from dataclasses import dataclass
 from threading import Event, Semaphore
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load, save
-from sqlalchemy import update
+from safetensors.torch import load
 
-from service import blobs, clock, families, growing, learning, starts, warps
-from service.attempts import Claim, publish_checkpoint
+from service import families, growing, learning, starts
 from service.db import start_queries
-from service.db.models import Family, Job, StartContribution, StartVersion, WarpVersion
-from service.db.session import Database
-from service.learning import Entry, StaleEpochError
-from service.resolve import Resolved
-from service.storage import Storage
-from tests.service.kit import NOW, PROJECT, Bench, classes
+from service.db.models import Job
+from service.learning import StaleEpochError
+from tests.service.kit import NOW, PROJECT, classes
+from tests.workers.meta.nursery import Nursery
 from warpadam.learn.packed import Sums, pack
 from warpadam.learn.starts import LEAST, RULE
-from warpadam.learn.statistics import Contribution, JobSum
+from warpadam.learn.statistics import JobSum
 from workers.meta.ledger import DamagedLedgerError
-from workers.meta.proof import verify_starts
 from workers.meta.starts import StartKeeper, began, grow, precision
 from workers.tasks import models
-
-
-@dataclass
-class Nursery:
-    """A family, jobs that begin from its start, and the keeper that makes the next one."""
-
-    database: Database
-    storage: Storage
-
-    def __post_init__(self) -> None:
-        self.bench = Bench(self.database)
-        self.bench.ready = self.bench.dataset()
-        self.family: Family = self.bench.write(lambda session: families.ensure(session, PROJECT, "f"))
-        self.keeper = self.heir()
-
-    def heir(self) -> StartKeeper:
-        epoch = self.database.write(lambda session: learning.claim_epoch(session, self.family.id, now=clock.now()))
-        return StartKeeper(self.database, self.storage, self.family.id, epoch)
-
-    def submit(self, **fields: Any) -> Job:
-        return self.bench.submit(**{"init": "family", **fields})
-
-    def succeed(self, job: Job, by: float, saw: Sums | None = None) -> None:
-        """The job runs, sees what it contributes to P, and ends with its first weights moved by that much."""
-        model = models.build(job.resolved["model"], seed=job.resolved["init_seed"], anchor=None)
-        state = model.state_dict()
-        base = Resolved.model_validate(job.resolved).base
-        if base is not None:
-            state = load(self.storage.get(base.path))
-        self.succeed_with(job, {name: tensor + by for name, tensor in state.items()}, saw)
-
-    def succeed_with(self, job: Job, weights: dict[str, torch.Tensor], saw: Sums | None = None) -> None:
-        claim = self.bench.claim()
-        assert claim is not None
-        assert claim.job.id == job.id
-        self.bench.start(claim.fence)
-        if saw is not None:
-            self.see(claim, saw)
-        stored = self.storage.put("checkpoints", save(weights))
-        self.bench.write(
-            lambda session: publish_checkpoint(
-                session, claim.fence, step=1, stored=stored, state=None, val_loss=1.0, is_best=True, model=None, now=NOW
-            )
-        )
-        self.bench.finish(claim.fence, "succeeded", result={})
-
-    def see(self, claim: Claim, sums: Sums) -> Contribution:
-        """The running job contributes this to P, and it is in the ledger."""
-        job = claim.job
-        sent = Contribution("covariance", job.id, job.attempt, 0, 0, 1, None, sums, 0)
-        stored = self.storage.put("contributions", sent.encode())
-        entry = Entry(job.id, job.attempt, 0, 0, 1, None, sent.rule, 0, sent.digest, stored.size, stored.path)
-        epoch, token = self.keeper._epoch, claim.fence.token
-        self.bench.write(lambda session: learning.accept(session, self.family.id, epoch, entry, token=token, now=NOW))
-        return sent
-
-    def versions(self) -> list[StartVersion]:
-        statement = start_queries.versions(self.family.id).order_by(StartVersion.version)
-        return self.bench.read(lambda session: list(session.scalars(statement)))
-
-    def offered(self, job: Job) -> StartContribution | None:
-        return self.bench.read(lambda session: session.get(StartContribution, job.id))
-
-    def bias(self, version: StartVersion) -> float:
-        """The seed's biases are zero, so this is how far the start has moved."""
-        return float(load(self.storage.get(version.path))["layers.0.bias"].mean())
-
-    def promise(self, version: int) -> None:
-        """A version of P, without its file."""
-        row = WarpVersion(
-            family_id=self.family.id, version=version, epoch=1, rule="covariance", sha256="0", size=0, created_at=NOW
-        )
-        row.keys = [{"key": "input:4", "size": 4}]
-        row.sha256 = blobs.store(self.database, f"P {version}".encode())
-
-        def add(session: Any) -> None:
-            warps.add(session, session.get_one(Family, self.family.id), row, reason="test")
-
-        self.bench.write(add)
-
-
-@pytest.fixture
-def nursery(database: Database, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Nursery:
-    """Where one contributor is enough for the first round, which keeps the tests short."""
-    monkeypatch.setattr(growing, "FIRST", 1)
-    return Nursery(database, storage)
 
 
 def test_contributors_of_a_round_give_their_average_and_the_next_job_begins_there(nursery: Nursery) -> None:
@@ -370,70 +278,3 @@ def test_the_dispatcher_wants_a_learner_while_weights_wait(nursery: Nursery) -> 
     nursery.keeper.tend()
     with nursery.database.read() as session:
         assert start_queries.families_waiting(session) == []
-
-
-@pytest.fixture
-def grown(nursery: Nursery) -> Nursery:
-    """Two rounds, and the second one's base is a version that retention would let go of otherwise."""
-    for by in (0.1, 0.3):
-        nursery.succeed(nursery.submit(), by)
-    nursery.keeper.tend()
-    for by in (0.1, 0.2, 0.3):
-        nursery.succeed(nursery.submit(), by)
-    nursery.keeper.tend()
-    return nursery
-
-
-def proved(nursery: Nursery) -> list[str]:
-    with nursery.database.read() as session:
-        return verify_starts(session, nursery.storage, nursery.family.id)
-
-
-def test_every_start_is_what_its_ledger_says(grown: Nursery) -> None:
-    assert [(version.version, version.round) for version in grown.versions()] == [(1, 1), (2, 2)]
-    assert proved(grown) == []
-    grown.succeed(grown.submit(), 0.1)  # undecided weights change nothing
-    assert proved(grown) == []
-
-
-@pytest.mark.parametrize(
-    ("table", "values", "told"),
-    [
-        (StartVersion, {"step": 0.5}, "other weights"),
-        (StartContribution, {"norm": 1e3}, "counts for"),
-        (StartContribution, {"round": 7}, "not in round 2"),
-    ],
-    ids=["step", "norm", "round"],
-)
-def test_a_start_that_is_not_is_told(grown: Nursery, table: Any, values: dict[str, Any], told: str) -> None:
-    newest = grown.versions()[-1]
-    chosen = table.version == 2 if table is StartVersion else table.job_id == newest.jobs[0]["job"]
-    grown.bench.write(lambda session: session.execute(update(table).where(chosen).values(**values)))
-    (problem,) = proved(grown)
-    assert problem.startswith("start 2: ")
-    assert told in problem
-
-
-def test_weights_of_another_content_are_told(grown: Nursery) -> None:
-    """As if a start had been put in the place of another: its file is sound, and not what follows."""
-    first, second = grown.versions()
-    other = {"path": first.path, "sha256": first.sha256, "size": first.size}
-    grown.bench.write(
-        lambda session: session.execute(update(StartVersion).where(StartVersion.version == 2).values(**other))
-    )
-    (problem,) = proved(grown)
-    assert "other weights" in problem
-    assert second.version == 2
-
-
-def test_a_start_whose_files_retention_removed_is_not_proved(grown: Nursery) -> None:
-    job_id = grown.versions()[-1].jobs[0]["job"]
-    grown.bench.write(lambda session: setattr(session.get_one(StartContribution, job_id), "collected_at", NOW))
-    assert proved(grown) == []
-
-
-def test_a_file_that_is_missing_is_a_problem(grown: Nursery) -> None:
-    row = grown.bench.read(lambda session: session.get_one(StartContribution, grown.versions()[-1].jobs[0]["job"]))
-    grown.storage.delete(row.path)
-    (problem,) = proved(grown)
-    assert "is gone" in problem
