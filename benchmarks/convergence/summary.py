@@ -41,11 +41,11 @@ def summarise(bench: Bench, family: Family, folder: Path) -> Path:
         found[name] = _numbers(table, adamw, choices)
         if name in AT_ADAMWS_RATE:
             found |= _at_adamws_rate(bench, family, method, adamw_choices, adamw)
-        path.write_text(_json({**_head(bench, family), "methods": found}))
+        path.write_text(compact({**_head(bench, family), "methods": found}))
     return path
 
 
-def _json(numbers: Mapping[str, object]) -> str:
+def compact(numbers: Mapping[str, object]) -> str:
     """Indented, with a list of plain values on one line."""
     text = json.dumps(numbers, indent=1)
     return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
@@ -127,20 +127,27 @@ def losses(table: Table, part: str) -> Losses:
     }
 
 
-def _head(bench: Bench, family: Family) -> dict[str, object]:
-    learned = learn(family.name)
+def head(plan: str, family: Family) -> dict[str, object]:
+    """What was run, on what and where."""
     return {
         "family": family.name,
         "about": family.about,
-        "plan": bench.plan.name,
+        "plan": plan,
         "T": family.T,
         "batch_size": family.batch_size,
         "tuning": [task.name for task in family.tuning],
         "held_out": [task.name for task in family.held_out],
+        "machine": machine(),
+    }
+
+
+def _head(bench: Bench, family: Family) -> dict[str, object]:
+    learned = learn(family.name)
+    return {
+        **head(bench.plan.name, family),
         "contributors": [task.name for task in family.contributors],
         "warp_version": learned.version,
         "statistics_digest": learned.statistics.digest(),
-        "machine": machine(),
     }
 
 

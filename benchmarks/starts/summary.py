@@ -1,16 +1,13 @@
 """A family's cells as one JSON file, written after each cell, so that a killed run leaves what it had."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.convergence.machine import machine
 from benchmarks.convergence.score import Losses, log_gain, steps_ratio
-from benchmarks.convergence.summary import losses
+from benchmarks.convergence.summary import compact, head, losses
 from benchmarks.convergence.tasks import Family
 from benchmarks.convergence.tuning import Choice
 from benchmarks.starts.cells import REFERENCE, Cell
@@ -27,7 +24,7 @@ def summarise(bench: StartBench, family: Family, cells: Iterable[Cell], folder: 
             steps = 0 if cell.kind == "seed" else cell.behind(family).steps
             found[cell.name] = numbers(judged(bench, family, cell), reference, steps)
             bench.say(f"{family.name}: {cell.name}: {headline(found[cell.name])}")
-        path.write_text(_text({**_head(bench, family), "cells": found}))
+        path.writecompact(compact({**head(bench.plan.name, family), "cells": found}))
     return path
 
 
@@ -66,22 +63,3 @@ def headline(found: object) -> str:
 
 def _curve(found: "np.ndarray[tuple[int, ...], np.dtype[np.float64]]") -> list[list[float]]:
     return [[float(f"{value:.4g}") for value in row] for row in found]
-
-
-def _text(numbers: Mapping[str, object]) -> str:
-    """Indented, with a list of plain values on one line."""
-    text = json.dumps(numbers, indent=1)
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\s+", " ", found[0]), text) + "\n"
-
-
-def _head(bench: StartBench, family: Family) -> dict[str, object]:
-    return {
-        "family": family.name,
-        "about": family.about,
-        "plan": bench.plan.name,
-        "T": family.T,
-        "batch_size": family.batch_size,
-        "tuning": [task.name for task in family.tuning],
-        "held_out": [task.name for task in family.held_out],
-        "machine": machine(),
-    }
