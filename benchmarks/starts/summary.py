@@ -24,7 +24,7 @@ def summarise(bench: StartBench, family: Family, cells: Iterable[Cell], folder: 
             steps = 0 if cell.kind == "seed" else cell.behind(family).steps
             found[cell.name] = numbers(judged(bench, family, cell), reference, steps)
             bench.say(f"{family.name}: {cell.name}: {headline(found[cell.name])}")
-        path.writecompact(compact({**head(bench.plan.name, family), "cells": found}))
+        path.write_text(compact({**head(bench.plan.name, family), "cells": found}))
     return path
 
 
