@@ -5,13 +5,14 @@ old name is free again, and a meta-learner that still runs for it can write no m
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, get_args
 
 from sqlalchemy.orm import Session
 
-from service import aliases, clock
+from service import clock
 from service.db import family_queries, warp_queries
 from service.db.insert import insert_new
 from service.db.models import Family
@@ -113,16 +114,26 @@ def delete(session: Session, project: str, name: str) -> None:
 
 
 def status(session: Session, family: Family) -> FamilyStatus:
-    learned = warp_queries.newest_learned(session, family.id)
-    published = sum(int(job["contributions"]) for job in learned.jobs) if learned is not None else 0
-    return FamilyStatus(
-        champion=aliases.version_of(session, family.id, "champion"),
-        latest=aliases.version_of(session, family.id, "latest"),
-        accepted=family.accepted,
-        refused={code: int(count) for code, count in sorted(family.refused.items())},
-        pending=family_queries.contributions(session, family.id) - published,
-        epoch=family.epoch,
-    )
+    return statuses(session, [family])[family.id]
+
+
+def statuses(session: Session, shown: Sequence[Family]) -> dict[int, FamilyStatus]:
+    """Of each of these families by id, from one look at each table however many they are."""
+    ids = [family.id for family in shown]
+    versions = warp_queries.aliased(session, ids, ("champion", "latest"))
+    accepted = family_queries.contributions(session, ids)
+    learned = warp_queries.newest_learned_from(session, ids)
+    return {
+        family.id: FamilyStatus(
+            champion=versions.get((family.id, "champion")),
+            latest=versions.get((family.id, "latest")),
+            accepted=family.accepted,
+            refused={code: int(count) for code, count in sorted(family.refused.items())},
+            pending=accepted.get(family.id, 0) - sum(int(job["contributions"]) for job in learned.get(family.id, ())),
+            epoch=family.epoch,
+        )
+        for family in shown
+    }
 
 
 def _insert(session: Session, project: str, name: str, **values: object) -> bool:

@@ -62,7 +62,8 @@ def create_family(body: FamilyCreate, caller: WarpsWrite, once: OnceDep) -> Resp
 def list_families(session: ReadSession, caller: WarpsRead, page: PageDep) -> Listing[Family]:
     """Newest first."""
     found = families.list_(session, caller.project, page)
-    return Listing[Family].of_page(found, [present(session, row) for row in found.items])
+    seen = families.statuses(session, found.items)
+    return Listing[Family].of_page(found, [Family.of(row, seen[row.id]) for row in found.items])
 
 
 @router.get("/{family}")

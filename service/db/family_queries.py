@@ -44,9 +44,10 @@ def unfinished_jobs(session: Session, family_id: int) -> int:
     return session.scalar(jobs) or 0
 
 
-def contributions(session: Session, family_id: int) -> int:
-    rows = select(func.count()).select_from(Contribution).where(Contribution.family_id == family_id)
-    return session.scalar(rows) or 0
+def contributions(session: Session, family_ids: Sequence[int]) -> dict[int, int]:
+    """Family → how many contributions its ledger has; those without any are left out."""
+    counted = select(Contribution.family_id, func.count()).where(Contribution.family_id.in_(family_ids))
+    return dict(session.execute(counted.group_by(Contribution.family_id)).all())
 
 
 def guarded(session: Session) -> set[int]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from service.db.models import Alias, AliasChange, WarpVersion
+from service.db.models import Alias, AliasChange, Json, WarpVersion
 
 
 def newest_number(session: Session, family_id: int) -> int:
@@ -21,6 +21,24 @@ def newest_learned(session: Session, family_id: int) -> WarpVersion | None:
     """The newest version that statistics were solved for: not an uploaded one."""
     learned = versions(family_id).where(WarpVersion.statistics_digest.is_not(None))
     return session.scalar(learned.order_by(WarpVersion.version.desc()).limit(1))
+
+
+def newest_learned_from(session: Session, family_ids: Sequence[int]) -> dict[int, list[Json]]:
+    """Family → the jobs behind its newest version that statistics were solved for."""
+    learned = select(WarpVersion.family_id, func.max(WarpVersion.version).label("version")).where(
+        WarpVersion.family_id.in_(family_ids), WarpVersion.statistics_digest.is_not(None)
+    )
+    newest = learned.group_by(WarpVersion.family_id).subquery()
+    same = (WarpVersion.family_id == newest.c.family_id) & (WarpVersion.version == newest.c.version)
+    rows = session.execute(select(WarpVersion.family_id, WarpVersion.jobs).join(newest, same))
+    return dict(rows.all())
+
+
+def aliased(session: Session, family_ids: Sequence[int], names: Sequence[str]) -> dict[tuple[int, str], int]:
+    """(family, alias) → the version that it points to, of the aliases that there are."""
+    found = select(Alias.family_id, Alias.name, Alias.version)
+    rows = session.execute(found.where(Alias.family_id.in_(family_ids), Alias.name.in_(names)))
+    return {(family, name): version for family, name, version in rows}
 
 
 def keeping(session: Session, family_id: int, *, lock: bool = False) -> Sequence[WarpVersion]:

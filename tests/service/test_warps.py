@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 
 from service import aliases, clock, families, warps
 from service.db.models import Family, WarpVersion
@@ -84,3 +85,24 @@ def test_the_policy_moves_the_champion(database: Database, promotion: str, champ
     with database.read() as session:
         status = families.status(session, families.get(session, "default", "patches"))
     assert (status.latest, status.champion) == (1, champion)
+
+
+def test_many_families_are_told_from_as_few_looks_as_one(database: Database) -> None:
+    """And each by its own versions."""
+    shown = [make_family(database, name) for name in ("a", "b", "c")]
+    for family in shown[:2]:
+        upload(database, family, make_warp())
+    upload(database, shown[1], make_warp(1))
+    statements: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_rest: object) -> None:
+        statements.extend([statement] * statement.startswith("SELECT"))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    with database.read() as session:
+        families.status(session, shown[0])
+        of_one = len(statements)
+        seen = families.statuses(session, shown)
+    event.remove(database.engine, "before_cursor_execute", note)
+    assert len(statements) == 2 * of_one
+    assert [seen[family.id].latest for family in shown] == [1, 2, None]
