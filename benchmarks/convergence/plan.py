@@ -1,7 +1,11 @@
-"""How much of the matrix is run: the full one takes hours, the quick one minutes, `decay` studies weight decay at T."""
+"""How much of the matrix is run: the full one takes hours, the quick one minutes, `decay` studies weight decay at T.
+
+`seeds` is for small data, where five seeds leave every interval wider than what is asked: the full grid and budgets
+with 20 paired seeds, tuned with five.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.convergence import grid
 from benchmarks.convergence.methods import METHODS
@@ -51,4 +55,5 @@ DECAY = Plan(
     methods=("adamw", "warp", "soap-reference"),
     weight_decay=(0.0, 0.01, 0.1),
 )
-PLANS = {plan.name: plan for plan in (FULL, QUICK, DECAY)}
+SEEDS = replace(FULL, name="seeds", seeds=range(20), tuning_seeds=5)
+PLANS = {plan.name: plan for plan in (FULL, QUICK, DECAY, SEEDS)}

@@ -1,4 +1,8 @@
-"""A family's numbers as one JSON file: what was chosen, what came out, and the ratios."""
+"""A family's numbers as one JSON file: what was chosen, what came out, and the ratios.
+
+Methods that a file already has and that are not run now stay in it, as long as it is of the same plan, tasks and P and
+AdamW came out the same.
+"""
 
 import json
 import re
@@ -31,7 +35,8 @@ def summarise(bench: Bench, family: Family, folder: Path) -> Path:
     path = folder / f"{family.name}.json"
     adamw_choices = bench.tune(family, METHODS["adamw"])
     adamw = bench.judge(family, METHODS["adamw"], by_anchor(adamw_choices))
-    found: dict[str, object] = {}
+    found: dict[str, object] = {"adamw": _numbers(adamw, adamw, adamw_choices)}
+    found = kept(path, _head(bench, family), "methods", found, bench.say) | found
     for name in ["adamw", *(name for name in bench.plan.methods if name != "adamw")]:
         method = METHODS[name]
         if not method.suits(family):
@@ -43,6 +48,32 @@ def summarise(bench: Bench, family: Family, folder: Path) -> Path:
             found |= _at_adamws_rate(bench, family, method, adamw_choices, adamw)
         path.write_text(compact({**_head(bench, family), "methods": found}))
     return path
+
+
+def kept(
+    path: Path, head: Mapping[str, object], part: str, reference: Mapping[str, object], say: Callable[[str], None]
+) -> dict[str, object]:
+    """What the file at `path` already holds under `part`; nothing, and a word why, where it is of another comparison.
+
+    `reference` is AdamW's entry now: entries are only comparable where AdamW is to them what it is to those made now.
+    """
+    if not path.exists():
+        return {}
+    there = json.loads(path.read_text())
+    fixed = {name: value for name, value in head.items() if name != "machine"}
+    entries: dict[str, object] = there.get(part, {})
+    same = all(there.get(name) == value for name, value in json.loads(json.dumps(fixed)).items())
+    if same and all(_alike(entries.get(name), value) for name, value in reference.items()):
+        return entries
+    say(f"{path.name}: what it held was measured on other tasks or against another AdamW, and is dropped")
+    return {}
+
+
+def _alike(there: object, now: object) -> bool:
+    """Whether two entries have the same test losses, up to the rounding of a processor's sums."""
+    if not isinstance(there, dict) or not isinstance(now, dict) or there["test"].keys() != now["test"].keys():
+        return False
+    return all(np.allclose(there["test"][budget], losses, rtol=0.05) for budget, losses in now["test"].items())
 
 
 def compact(numbers: Mapping[str, object]) -> str:

@@ -32,6 +32,7 @@ FAMILIES: Mapping[str, Callable[[], Family]] = {
     "inpaint-shared": lambda: family_of("inpaint-shared"),
     "digits-shared": _digits,
     "text": lambda: family_of("text"),
+    "text-young": lambda: family_of("text-young"),
 }
 
 

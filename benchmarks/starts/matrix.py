@@ -18,7 +18,6 @@ from benchmarks.convergence.summary import Table, by_anchor
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.training import Outcome, Recipe, Run, stacks, train
 from benchmarks.convergence.tuning import Choice, choose
-from benchmarks.convergence.updates import Adam
 from benchmarks.starts.cells import Cell, named
 from benchmarks.starts.contributing import along, digest
 from warpadam.shapes import parameters
@@ -80,7 +79,8 @@ def describe(family: Family, cell: Cell, task: Task) -> tuple[Recipe, dict[str, 
     start = family.start if cell.kind == "seed" else behind.weights
     assert start is not None
     P = along(family, task, behind.warps) if cell.warped else {}
-    recipe = Recipe(Adam, P, all_axes(task, keys_of(family, task)), family.batch_size, "cosine", start)
+    method = cell.method()
+    recipe = Recipe(method.make, P, all_axes(task, keys_of(family, task)), family.batch_size, "cosine", start)
     flat = {f"{name} {axis}": M for name, row in P.items() for axis, M in enumerate(row) if isinstance(M, Tensor)}
     described: dict[str, object] = {
         "family": family.name,
@@ -92,6 +92,8 @@ def describe(family: Family, cell: Cell, task: Task) -> tuple[Recipe, dict[str, 
         "start": digest(start),
         "batch_size": family.batch_size,
     }
+    if cell.step:  # a run of Adam is the same as before there was anything else
+        described |= {"step": cell.step, "code": method.code()}
     return recipe, described
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.convergence.report import NO_HARM, table
-from benchmarks.starts.cells import REFERENCE, Cell, named
+from benchmarks.starts.cells import REFERENCE, STEPS, Cell, named
 
 Numbers = Mapping[str, Any]
 COLUMNS = (("start", True), ("start", False), ("joint", True), ("joint", False))
@@ -39,10 +39,13 @@ def _preamble(found: Sequence[Numbers]) -> str:
 
 
 def section(numbers: Numbers) -> str:
-    """A row for each number of contributors and rounds; one table tuned by budget, one tuned once."""
+    """A row for each number of contributors, rounds and kind of step; one table tuned by budget, one tuned once."""
     cells: Mapping[str, Numbers] = numbers["cells"]
-    pairs = sorted({(cell.contributors, cell.rounds) for cell in map(named, cells) if cell.kind != "seed"})
-    seed = cells.get(Cell("seed", REFERENCE.contributors, REFERENCE.rounds, warped=True).name)
+    found = sorted(
+        {(cell.contributors, cell.rounds, cell.step) for cell in map(named, cells) if cell.kind != "seed"},
+        key=lambda each: (*each[:2], list(STEPS).index(each[2])),
+    )
+    seeds = [cell for cell in map(named, cells) if cell.kind == "seed" and cell != REFERENCE]
     lines = [
         f"\n## {numbers['family']}\n",
         f"{numbers['about']}. Plan {numbers['plan']}; T = {numbers['T']} steps of {numbers['batch_size']}; held out: "
@@ -53,13 +56,14 @@ def section(numbers: Numbers) -> str:
     for key, how in tuned.items():
         rows = [
             [
-                f"{n} × {r}",
+                f"{n} × {r}{step.replace('-', ', ')}",
                 f"{n * r} T",
-                *(_headline(cells.get(Cell(kind, n, r, warped).name), key) for kind, warped in COLUMNS),
+                *(_headline(cells.get(Cell(kind, n, r, warped, step).name), key) for kind, warped in COLUMNS),
             ]
-            for n, r in pairs
+            for n, r, step in found
         ]
-        lines += [f"{how}; WarpAdam from the seed or base itself: {_headline(seed, key)}.\n"]
+        alone = "; ".join(f"{cell.name.partition(',')[0]} {_headline(cells[cell.name], key)}" for cell in seeds)
+        lines += [f"{how}; from the seed or base itself: {alone or '–'}.\n"]
         lines += [table(["contributors × rounds", "steps before", *head], rows)]
     return "\n".join(lines)
 

@@ -1,4 +1,7 @@
-"""A family's cells as one JSON file, written after each cell, so that a killed run leaves what it had."""
+"""A family's cells as one JSON file, written after each cell, so that a killed run leaves what it had.
+
+Cells that the file has and that are not run now stay in it (`convergence.summary.kept`).
+"""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -7,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.convergence.score import Losses, log_gain, steps_ratio
-from benchmarks.convergence.summary import compact, head, losses
+from benchmarks.convergence.summary import compact, head, kept, losses
 from benchmarks.convergence.tasks import Family
 from benchmarks.convergence.tuning import Choice
 from benchmarks.starts.cells import REFERENCE, Cell
@@ -19,6 +22,7 @@ def summarise(bench: StartBench, family: Family, cells: Iterable[Cell], folder: 
     path = folder / f"{family.name}.json"
     reference = judged(bench, family, REFERENCE)
     found: dict[str, object] = {REFERENCE.name: numbers(reference, reference, 0)}
+    found = kept(path, head(bench.plan.name, family), "cells", found, bench.say) | found
     for cell in dict.fromkeys(cells):
         if cell != REFERENCE:
             steps = 0 if cell.kind == "seed" else cell.behind(family).steps

@@ -16,7 +16,7 @@ from benchmarks.convergence.tasks import Examples, Family, Part, Task, rows_part
 from benchmarks.convergence.training import Run
 from benchmarks.starts import making, report, rules
 from benchmarks.starts.__main__ import every_cell
-from benchmarks.starts.cells import REFERENCE, Cell, named
+from benchmarks.starts.cells import REFERENCE, STEPS, Cell, named
 from benchmarks.starts.contributing import SEED
 from benchmarks.starts.matrix import FULL, PLANS, QUICK, StartBench, describe
 from benchmarks.starts.summary import summarise
@@ -117,6 +117,39 @@ def test_cells_differ_in_what_their_runs_depend_on_and_are_found_by_name(tiny: F
     assert len({json.dumps(each) for each in described}) == len(cells)
     assert all((each["warp"] is not None) == cell.warped for cell, each in zip(cells, described, strict=True))
     assert [named(cell.name) for cell in every_cell()] == every_cell()
+
+
+def test_a_cell_steps_as_its_name_says_and_adams_runs_are_described_as_before_there_was_more(tiny: Family) -> None:
+    held_out = tiny.held_out[0]
+    cells = [Cell("start", 3, 1, True, step) for step in STEPS]
+    assert [named(cell.name) for cell in cells] == cells
+    assert [cell.name for cell in cells][-1] == "warp-adapt-nesterov, start 3 x 1"
+    described = [describe(tiny, cell, held_out)[1] for cell in cells]
+    assert [each.get("step", "") for each in described] == list(STEPS)
+    bench = StartBench(Store(cache.FOLDER / "runs.jsonl"), TINY, lambda text: None)
+    run = Run(Setting(1e-2), 0, 8)
+    found = {cell.step: bench.run(tiny, cell.method(), held_out, [run])[run]["train"] for cell in cells}
+    assert len({round(loss, 6) for loss in found.values()}) == len(found)
+
+
+def test_cells_that_are_not_run_again_stay_and_are_dropped_where_they_cannot_be_compared(
+    tiny: Family, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    bench = StartBench(Store(tmp_path / "runs.jsonl"), TINY, said.append)
+    first, second = Cell("start", 3, 1, warped=True), Cell("joint", 3, 1, warped=True)
+    before = json.loads(summarise(bench, tiny, [first], tmp_path).read_text())["cells"]
+    path = summarise(bench, tiny, [second], tmp_path)
+    both = json.loads(path.read_text())["cells"]
+    assert both.keys() == {REFERENCE.name, first.name, second.name}
+    assert both[first.name] == before[first.name]
+    other = json.loads(path.read_text())
+    other["cells"][REFERENCE.name]["test"]["1"][0][0] *= 1.2
+    path.write_text(json.dumps(other))
+    assert json.loads(summarise(bench, tiny, [second], tmp_path).read_text())["cells"].keys() == both.keys() - {
+        first.name
+    }
+    assert any("dropped" in text for text in said)
 
 
 def test_budgets_reach_an_eighth_and_each_is_tuned_or_near_one_that_is() -> None:
