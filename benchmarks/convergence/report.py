@@ -24,13 +24,15 @@ FIRST = (
 PLOTTED = (*FIRST, "warp-nesterov", "warp-adapt-nesterov", "warp-data", "warp-averaged", "adamw-averaged")
 TOO_LONG = 1.05
 NO_HARM = 0.95
+SMALL = 0.01
+"""Log loss under which a share of it says nothing."""
 
 
 def write(folder: Path) -> Path:
     """`REPORT.md` and one plot a family, beside the JSON files in `folder`."""
     families = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json")) if path.stem != "wallclock"]
     wallclock = folder / "wallclock.json"
-    pieces = ["# Convergence\n", _preamble(families), overview(families)]
+    pieces = ["# Convergence\n", _preamble(families), overview(families), untouched(families)]
     for numbers in families:
         pieces.append(section(numbers))
         plot(numbers, folder / f"{numbers['family']}.png")
@@ -59,6 +61,27 @@ def overview(families: Sequence[Numbers]) -> str:
         [name, *(_headline(numbers["methods"].get(name)) for numbers in families)] for name in names if name != "adamw"
     ]
     return table(["headline steps ratio", *(numbers["family"] for numbers in families)], rows)
+
+
+def untouched(families: Sequence[Numbers]) -> str:
+    """How much of what tuning gains is there at AdamW's own settings, in log loss over T, T/2 and T/4 together."""
+    rows = []
+    for numbers in families:
+        methods = numbers["methods"]
+        for name in (name for name in ordered(methods) if f"{name}@adamw-lr" in methods):
+            tuned, kept, scaled = (_mean_gain(methods[f"{name}{end}"]) for end in ("", "@adamw-lr", "@multiplier"))
+            factor = f"{methods[f'{name}@multiplier']['multiplier']:g}"
+            share = f"{100 * kept / tuned:.0f} %" if tuned >= SMALL else "no gain to keep"
+            rows.append(
+                [numbers["family"], name, f"{tuned:+.3f}", f"{kept:+.3f}", share, f"{scaled:+.3f} (× {factor})"]
+            )
+    head = ["family", "method", "gain, tuned", "at AdamW's settings", "kept", "one factor on AdamW's rate"]
+    note = "Log loss gained on AdamW at the same budget, mean of T, T/2 and T/4. AdamW's settings: untouched.\n"
+    return "\n".join(["\n## At AdamW's own learning rate\n", note, table(head, rows)]) if rows else ""
+
+
+def _mean_gain(found: Numbers) -> float:
+    return float(np.mean([found["gain"][ratio][0] for ratio in ("1", "0.5", "0.25") if ratio in found["gain"]]))
 
 
 def section(numbers: Numbers) -> str:

@@ -39,6 +39,19 @@ def test_a_report_says_edges_harm_and_too_long_budgets(tmp_path: Path) -> None:
     assert (tmp_path / "patches.png").stat().st_size > 1000
 
 
+def test_what_is_kept_at_adamws_rate_is_a_share_of_what_tuning_gains() -> None:
+    made = numbers()
+    methods = {"adamw": {}, "warp": {"gain": {"1": [0.2], "0.5": [0.3], "0.25": [0.4]}},
+               "warp@adamw-lr": {"gain": {"1": [0.1], "0.5": [0.2], "0.25": [0.3]}},
+               "warp@multiplier": {"gain": {"1": [0.2], "0.5": [0.2], "0.25": [0.5]}, "multiplier": 2.0}}  # fmt: skip
+    assert "| patches | warp | +0.300 | +0.200 | 67 % | +0.300 (× 2) |" in report.untouched(
+        [made | {"methods": methods}]
+    )
+    methods["warp"]["gain"]["1"] = [-0.69]
+    assert "no gain to keep" in report.untouched([made | {"methods": methods}])
+    assert report.untouched([made]) == ""
+
+
 @pytest.mark.parametrize(("names", "order"), [({"warp", "adamw", "zeta", "alpha"}, ["adamw", "warp", "alpha", "zeta"])])
 def test_peers_come_first(names: set[str], order: list[str]) -> None:
     assert report.ordered(names) == order
