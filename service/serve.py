@@ -231,7 +231,7 @@ def _check_bind(settings: Settings) -> None:
     """Before anything is made: a database of its own that is not there yet has no keys."""
     path = make_url(settings.database).database
     is_new = settings.database.startswith("sqlite") and not (path and Path(path).exists())
-    database = None if is_new else Database(settings.database)
+    database = None if is_new else Database(settings.database, settings.database_limits)
     try:
         bind.check(settings, database)
     except bind.RefusesToStart as error:

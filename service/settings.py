@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from service.db.limits import Limits as DatabaseLimits
 from service.stores import Store
 
 SECRETS = frozenset({"database_url", "data_stores"})
@@ -88,6 +89,13 @@ class Settings(BaseSettings):
     """Of a project, in a calendar month. None: no limit; a project's own row may say otherwise."""
     database_patience_s: float = Field(default=300.0, ge=0)
     """Attempts and meta-learners wait so long for a database that is away, before they fail."""
+
+    database_statement_s: float = Field(default=60.0, ge=0)
+    """PostgreSQL ends a statement that takes longer; 0: none. Checks, backups and migrations have no limit."""
+    database_lock_s: float = Field(default=30.0, gt=0)
+    """So long a statement waits for a lock there."""
+    database_idle_s: float = Field(default=60.0, ge=0)
+    """PostgreSQL ends a connection that stands still within a transaction for longer; 0: none."""
 
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between the dispatcher's looks at the queue."""
@@ -193,6 +201,11 @@ class Settings(BaseSettings):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         return self.database_url
+
+    @property
+    def database_limits(self) -> DatabaseLimits:
+        """For connections of whoever serves: the API, the dispatcher, runners, meta-learners."""
+        return DatabaseLimits(self.database_statement_s, self.database_lock_s, self.database_idle_s)
 
     @property
     def scratch(self) -> Path:

@@ -61,7 +61,7 @@ def main() -> int:
             signal.signal(number, lambda *_: stop.set())
 
     listen()
-    database = Database(settings.database)
+    database = Database(settings.database, settings.database_limits)
     house = keep_house(database, Storage(settings.storage), settings, stop)
     telling = courier.start(settings, database, stop)
     matching = matcher.start(settings, database, stop)
