@@ -8,6 +8,7 @@ import uvicorn
 from api import slow
 from api.app import create_app
 from service.bind import RefusesToStart, always_wants_keys
+from service.rotation import keep_small
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ SHUTDOWN_S = 3
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = Settings()
+    keep_small(settings.data_dir / "logs" / "api.log", settings.max_service_log_bytes)
     try:
         app = create_app(settings)
     except RefusesToStart as error:

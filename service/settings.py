@@ -118,6 +118,8 @@ class Settings(BaseSettings):
     """At most one version per family in this time while its jobs run."""
     max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
     """Of what an attempt prints more than this, the newest is kept."""
+    max_service_log_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Of each log of `serve`'s own parts, and of each of Ray's, older files included."""
     checkpoints_keep_every: int = Field(default=1, ge=0)
     """Beside its best and its last, every so many of a job's checkpoints are kept; 0: no others."""
     keep_logs_days: float = Field(default=30, ge=0)
