@@ -30,6 +30,7 @@ Bool = Annotated[bool, Field(strict=True)]
 """As JSON has them: no "7", no 1 for true. A form, which has only text, is read with `strict=False`."""
 Positive = Annotated[Int, Field(ge=1)]
 NonNegative = Annotated[Int, Field(ge=0)]
+Columns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=10_000)]
 Width = Annotated[Int, Field(ge=1, le=65_536)]
 
 
@@ -74,6 +75,21 @@ class DatasetRef(DatasetOptions):
     builtin: Literal["digits", "python-text"] | None = None
     part: Annotated[str, Field(max_length=100)] | None = None
     """For `python-text`: a subpackage of Python's standard library, such as `json` or `asyncio`."""
+    config: Annotated[str, Field(max_length=200)] | None = None
+    """Of a data set of the hub, `hf://datasets/<owner>/<name>@<revision>`: its configuration."""
+    split: Annotated[str, Field(max_length=200)] | None = None
+    """The same: `train` where absent; `train[:10%]` and `train+test` are understood too."""
+    columns: Columns | None = None
+    """The same: the columns that are read, beside the target; all where absent."""
+    max_length: Annotated[Int, Field(ge=1, le=65_536)] | None = None
+    """The same, of text with labels: so many of its bytes are inputs; 256 where absent."""
+
+    @model_validator(mode="after")
+    def _hub_alone_has_these(self) -> "DatasetRef":
+        given = [name for name in ("config", "split", "columns", "max_length") if getattr(self, name) is not None]
+        if given and not (self.uri or "").lower().startswith("hf://"):
+            raise ValueError(f"{given[0]} goes with a uri of the hub only: hf://datasets/<owner>/<name>")
+        return self
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DatasetRef":
