@@ -40,7 +40,10 @@ def _checkpoint(services: Services, caller: Caller, spec: JobSpec, uri: str, par
             return row.id
     quotas.refuse(services, caller, found.size)
     stored = models.store(services.storage, services.settings, caller.project, found, param)
-    weights.check(services.storage, stored)
+    try:
+        weights.check(services.storage, stored)
+    except InvalidRequest as error:
+        raise InvalidRequest(error.detail, param=param) from error
 
     def work(session: Session) -> str:
         quotas.claim(session, services, caller, stored.size)

@@ -4,7 +4,7 @@ import importlib.util
 
 from service.errors import InvalidRequest
 
-EXTRAS = {"datasets": "huggingface", "transformers": "huggingface", "timm": "timm", "torchvision": "timm"}
+EXTRAS = {"datasets": "huggingface", "transformers": "huggingface"}
 """Package → the extra of ours that brings it."""
 
 

@@ -65,6 +65,8 @@ def configured(settings: Settings, project: str, model: TransformersModel) -> Tr
     if _CONFIG not in snapshot.files:
         raise InvalidRequest(f"{model.name} has no {_CONFIG}: it is no model of transformers.", param="model.name")
     config = {**_cleaned(_read_config(hub, snapshot)), **model.config}
+    if not isinstance(config.get("model_type"), str):
+        raise InvalidRequest(f"{model.name} describes no model that is built here.", param="model.name")
     try:
         given = {**model.model_dump(mode="json"), "config": config, "revision": snapshot.commit}
         return TransformersModel.model_validate(given)

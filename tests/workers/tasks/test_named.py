@@ -9,12 +9,14 @@ from safetensors.torch import load, save
 
 from service.data.info import DatasetInfo
 from service.hub import models
+from service.learning import JobFacts
 from service.spec import JobSpec
 from tests.require import require_module
 from tests.service.kit import classes, table, text
 from tests.workers.plans import Learner, Listener, plan
 from workers.failures import BadInputError
 from workers.group import Group
+from workers.meta.core import LearnerCore, solve
 from workers.plan import Plan
 from workers.preparing import prepare_model
 from workers.tasks.data import Split
@@ -102,6 +104,27 @@ def test_outer_and_hidden_axes_have_keys() -> None:
     keys = prepare_model(untied, Group()).axis_keys
     assert keys["transformer.wte.weight"] == ("tokens.in:256", None)
     assert keys["lm_head.weight"] == ("tokens.out:256", None)
+
+
+def test_its_contributions_make_a_p_that_the_next_job_trains_under() -> None:
+    made = causal(optimizer={"learn": "covariance"})
+    learner = Learner()
+    train(made, Group(), Listener(), learner)
+    core = LearnerCore(max_axis=512, max_bytes=2**24)
+    job = JobFacts("job_x", 1, "covariance", 20, dict(made.model), ANCHOR)
+    for sent in learner.sent:
+        if sent is not None:
+            core.apply(core.check(sent, job))
+    solved = solve(core.snapshot)
+    assert solved is not None
+    matrices = solved.solution.matrices
+    assert {"tokens.tied:256", f"param:transformer.h.0.attn.c_attn.weight:0:16@{ANCHOR}"} <= matrices.keys()
+    listener = Listener()
+    again = causal(warp=solved.warp("texts", 1, None), warp_version=1)
+    train(again, Group(), listener, Learner())
+    assert not listener.events("warning")
+    plain, _ = run(causal())
+    assert dict(listener.points("val_loss"))[20] != dict(plain.points("val_loss"))[20]
 
 
 def test_a_head_has_the_key_of_its_outputs() -> None:
