@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     """Folders from which datasets may be named by local path, separated by the system's path separator."""
     data_stores: tuple[Store, ...] = ()
     """Prefixes of stores from which datasets may be named by URL, with their projects and credentials; JSON."""
+    hub_url: str = "https://huggingface.co"
+    """The hub that `hf://` means; empty: none is asked."""
     ray_address: str = ""
     """`host:port` of a Ray cluster's GCS. Empty is an error for whoever needs Ray: nobody joins one by chance."""
     ray_namespace: str = "warpadam"

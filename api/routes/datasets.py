@@ -92,7 +92,8 @@ def _named(request: Request, caller: Caller) -> tuple[object, datasets.Origin, D
     if ref.id is not None:
         raise InvalidRequest("the service chooses ids; give uri or builtin", param="id")
     options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
-    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.Outside(ref.uri or "", caller.project)
+    origin: datasets.Origin
+    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.outside_origin(ref, caller.project)
     return ref, origin, options
 
 
