@@ -1,5 +1,6 @@
 """`python -m api`: the HTTP server as a process of its own, with settings from `WARPADAM_*`."""
 
+import gc
 import logging
 import sys
 
@@ -27,6 +28,8 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - the way to tell whoever started it
         return 2
     _say_who_may(settings)
+    gc.collect()
+    gc.freeze()  # what is there for good is not looked through again and again: that held up every request for 0.1 s
     uvicorn.run(
         app,
         host=settings.host,

@@ -179,7 +179,8 @@ class CodeModel(Part):
     package: Annotated[str, Field(max_length=64)]
     """Id of a dataset of the format `package`."""
     kwargs: Annotated[
-        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)
+        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any],
+        Field(max_length=100, json_schema_extra={"additionalProperties": False}),
     ] = {}
     """Passed to the function. `context` is the length of the windows where the task is language_modeling."""
 
