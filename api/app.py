@@ -37,7 +37,11 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
 
     Raises RefusesToStart where the settings would open a service without keys to others.
     """
-    services = Services(settings, database or Database(settings.database), storage or Storage(settings.storage))
+    services = Services(
+        settings,
+        database or Database(settings.database, settings.database_limits),
+        storage or Storage(settings.storage),
+    )
     try:
         bind.check(settings, services.database)
     except bind.RefusesToStart:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sqlalchemy.orm import Session
 
+from api import quotas
 from api.changes import Change
 from api.deps import Services
 from service import datasets
@@ -21,6 +22,8 @@ def data_of(services: Services, caller: Caller, ref: DatasetRef) -> Callable[[],
         caller.require("datasets:write")
 
     def noted(session: Session, row: models.Dataset) -> None:
+        if row.uploaded:  # fetched from the hub, and kept here
+            quotas.claim(session, services, caller, row.size or 0)
         Change("dataset.register", row.id, {"sha256": row.sha256, "size": row.size}).record(session, caller)
 
     def find() -> models.Dataset:

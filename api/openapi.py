@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from api.problems import KINDS, MARK, Json, headers, ref, title
-from api.schemas.common import Problem
+from api.schemas.common import Problem, sendable
 
 DESCRIPTION = """Train with a learned gradient map.
 
@@ -85,7 +85,7 @@ def document(app: FastAPI) -> Json:
     for _, _, operation in operations(made):
         operation["summary"] = operation["operationId"].replace("_", " ").capitalize()
         for parameter in operation.get("parameters", ()):
-            parameter["schema"] = _sendable(parameter["schema"])
+            parameter["schema"] = sendable(parameter["schema"])
         _add_problems(operation, components["responses"])
         _complete_answers(operation, components["schemas"])
     for name in ("HTTPValidationError", "ValidationError"):  # FastAPI's own, which nothing here answers
@@ -110,14 +110,6 @@ def operations(made: Json) -> Iterator[tuple[str, str, Json]]:
     for path, methods in made["paths"].items():
         for method, operation in methods.items():
             yield path, method, operation
-
-
-def _sendable(schema: Json) -> Json:
-    """The schema of a parameter without null, which no query and no header can say: it is left out instead."""
-    if "anyOf" not in schema:
-        return schema
-    (kind,) = (each for each in schema["anyOf"] if each != {"type": "null"})
-    return {**kind, **{name: value for name, value in schema.items() if name != "anyOf"}}
 
 
 def _add_problems(operation: Json, shared: Json) -> None:

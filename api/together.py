@@ -19,6 +19,8 @@ MOST = 64
 """Of one batch: the last of a crowd waits no longer than that takes."""
 AT_ONCE = 2
 """Batches that are read at the same time, so that a slow one does not hold up all others."""
+SLOW_S = 0.01
+"""A batch that is read for longer is slow. Until then the next gathers: few large ones cost less than many small."""
 
 
 class _Gathering(Generic[K, V]):
@@ -28,6 +30,9 @@ class _Gathering(Generic[K, V]):
         self._read = read
         self._wanted: list[tuple[K, asyncio.Future[V | None]]] = []
         self._working = 0
+        self._began = 0.0
+        """When the newest batch was begun, by the loop's clock."""
+        self._relief: asyncio.TimerHandle | None = None
         self._readers: set[asyncio.Task[None]] = set()
         """Kept so that they are not collected while they run."""
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
@@ -36,18 +41,36 @@ class _Gathering(Generic[K, V]):
         loop = asyncio.get_running_loop()
         future: asyncio.Future[V | None] = loop.create_future()
         self._wanted.append((key, future))
-        if self._working < AT_ONCE:
-            self._working += 1
-            # It runs after all that is ready now, so that what arrived at the same moment goes together.
-            reader = loop.create_task(self._work())
-            self._readers.add(reader)
-            reader.add_done_callback(self._readers.discard)
+        if not self._working:
+            self._begin()
+        elif self._relief is None and self._working < AT_ONCE:
+            self._relief = loop.call_later(SLOW_S, self._relieve)
         return await future
+
+    def _begin(self) -> None:
+        """It runs after all that is ready now, so that what arrived at the same moment goes together."""
+        self._working += 1
+        reader = asyncio.get_running_loop().create_task(self._work())
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    def _relieve(self) -> None:
+        """Begins another batch beside one that is slow; looks again while there is none, and somebody waits."""
+        self._relief = None
+        if not self._wanted or self._working >= AT_ONCE:
+            return
+        loop = asyncio.get_running_loop()
+        left = self._began + SLOW_S - loop.time()
+        if left > 0:
+            self._relief = loop.call_later(left, self._relieve)
+        else:
+            self._begin()
 
     async def _work(self) -> None:
         try:
             while self._wanted:
                 batch, self._wanted = self._wanted[:MOST], self._wanted[MOST:]
+                self._began = asyncio.get_running_loop().time()
                 await self._answer(batch)
         finally:
             # Not later: whoever asks from now on must see that nobody works any more.

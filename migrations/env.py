@@ -47,6 +47,8 @@ def migrate() -> None:
     try:
         with engine.begin() as connection:
             if engine.dialect.name == "postgresql":
+                for limit in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+                    connection.execute(text(f"SET LOCAL {limit} = 0"))  # whatever the server sets for others
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
             context.configure(
                 connection=connection,

@@ -21,6 +21,9 @@ from service.data.source import BuiltinSource, FileSource, Progress, Source, wat
 from service.db.models import Dataset, Job
 from service.db.session import Database
 from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound, ServiceError
+from service.hub import loading
+from service.hub.address import is_hub
+from service.hub.client import Snapshot
 from service.ids import new_id
 from service.pages import Page, PageRequest, paginate
 from service.settings import Settings
@@ -39,6 +42,8 @@ class Uploaded:
 
     stored: Stored
     filename: str
+    hub: dict[str, Any] | None = None
+    """What of the hub it was made from, where it was: pinned to a commit, and never asked for again."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class Outside:
     """Whose stores may be read."""
 
 
-Origin = Uploaded | Outside | BuiltinSource
+Origin = Uploaded | Outside | BuiltinSource | loading.Wanted
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,8 @@ def examine(
 
     Raises InvalidRequest (param `uri` or `builtin`) where `origin` itself cannot be read, TooLarge where it is that.
     """
+    if isinstance(origin, loading.Wanted):
+        return _examine_fetched(storage, settings, origin, loading.pin(settings, origin), options)
     with ExitStack() as stack:
         try:
             source, sha256 = stack.enter_context(opened(storage, settings, origin))
@@ -89,6 +96,23 @@ def examine(
     return Examined(origin, understood, sha256, info.size_bytes, info=info)
 
 
+def _examine_fetched(
+    storage: Storage, settings: Settings, wanted: loading.Wanted, snapshot: Snapshot, options: DatasetOptions
+) -> Examined:
+    """A data set of the hub becomes an upload of ours, which is then read like any other."""
+    fetched = loading.fetch(storage, settings, wanted, snapshot, options.target)
+    origin = Uploaded(fetched.stored, fetched.filename, _of_hub(wanted, snapshot, options))
+    read_as = options.model_copy(update={"format": fetched.format, "target": fetched.target})
+    return examine(storage, settings, origin, DatasetOptions.model_validate(read_as.model_dump()))
+
+
+def _of_hub(wanted: loading.Wanted, snapshot: Snapshot, options: DatasetOptions) -> dict[str, Any]:
+    """What is stored of it, and makes two of them equal; `options` themselves say how our own file is read."""
+    columns = None if wanted.columns is None else list(wanted.columns)
+    asked = {"config": wanted.config, "split": wanted.split, "columns": columns, "max_length": wanted.max_length}
+    return {"uri": str(snapshot.address), "commit": snapshot.commit, **asked, "target": options.target}
+
+
 def _inspect(source: Source, options: DatasetOptions, settings: Settings) -> data.DatasetInfo | packages.PackageInfo:
     if isinstance(source, FileSource) and (options.format or formats.sniff(source)) == PACKAGE:
         return packages.inspect(source)
@@ -96,9 +120,9 @@ def _inspect(source: Source, options: DatasetOptions, settings: Settings) -> dat
 
 
 def add(session: Session, project: str, examined: Examined, now: datetime) -> Dataset:
-    """The row of what was examined; an equal one that is already there, unless it is an upload."""
+    """The row of what was examined; an equal one that is already there, unless a user uploaded it."""
     options = _stored_options(examined.origin, examined.options)
-    if not isinstance(examined.origin, Uploaded):
+    if not isinstance(examined.origin, Uploaded) or examined.origin.hub:
         found = _equal(session, project, examined.origin, options, examined.sha256)
         if found is not None:
             return found
@@ -160,7 +184,9 @@ def register(
             found = _equal(session, project, origin, _stored_options(origin, options), None)
         if found is not None:
             return found
-    examined = examine(storage, settings, origin, options)
+    examined = _examined_once(database, storage, settings, project, origin, options)
+    if isinstance(examined, Dataset):
+        return examined
     now = datetime.now(UTC)
 
     def work(session: Session) -> Dataset:
@@ -170,6 +196,18 @@ def register(
         return row
 
     return database.write(work)
+
+
+def _examined_once(
+    database: Database, storage: Storage, settings: Settings, project: str, origin: Origin, options: DatasetOptions
+) -> Examined | Dataset:
+    """What was found; of the hub nothing is fetched that a row of this project was made from in the same way."""
+    if not isinstance(origin, loading.Wanted):
+        return examine(storage, settings, origin, options)
+    snapshot = loading.pin(settings, origin)
+    with database.read() as session:
+        found = _fetched_before(session, project, _of_hub(origin, snapshot, options), options)
+    return found or _examine_fetched(storage, settings, origin, snapshot, options)
 
 
 def for_spec(
@@ -201,7 +239,7 @@ def for_spec(
     if ref.builtin is not None:
         origin, param = BuiltinSource(ref.builtin, ref.part), "dataset.part" if ref.part else "dataset.builtin"
     else:
-        origin, param = Outside(ref.uri or "", project), "dataset.uri"
+        origin, param = outside_origin(ref, project), "dataset.uri"
     try:
         row = register(database, storage, settings, project, origin, options=options, noted=noted)
     except InvalidRequest as error:
@@ -209,6 +247,15 @@ def for_spec(
     if row.state != "ready":
         raise InvalidRequest(row.error or "This data cannot be used.", param=param)
     return row
+
+
+def outside_origin(ref: DatasetRef, project: str) -> Outside | loading.Wanted:
+    """Where the `uri` of a request leads."""
+    uri = ref.uri or ""
+    if not is_hub(uri):
+        return Outside(uri, project)
+    columns = None if ref.columns is None else tuple(ref.columns)
+    return loading.Wanted(uri, project, ref.config, ref.split or "train", columns, ref.max_length or 256)
 
 
 def get(session: Session, project: str, id_: str) -> Dataset:
@@ -277,7 +324,7 @@ def _equal(
         Dataset.project == project,
         Dataset.deleted_at.is_(None),
         Dataset.state == "ready",
-        Dataset.uploaded.is_(False),
+        Dataset.uploaded.is_(isinstance(origin, Uploaded)),
         Dataset.uri == _uri(origin),
     )
     if sha256 is not None:
@@ -286,16 +333,32 @@ def _equal(
     return next((row for row in session.scalars(statement.order_by(Dataset.id)) if row.options == options), None)
 
 
+def _fetched_before(session: Session, project: str, hub: dict[str, Any], options: DatasetOptions) -> Dataset | None:
+    """The ready row that was made from the same commit with the same options."""
+    statement = select(Dataset).where(
+        Dataset.project == project,
+        Dataset.deleted_at.is_(None),
+        Dataset.state == "ready",
+        Dataset.uploaded.is_(True),
+        Dataset.options["hub"]["commit"].as_string() == hub["commit"],
+    )
+    asked = options.model_dump(mode="json", exclude={"format", "target"})
+    for row in session.scalars(statement.order_by(Dataset.id)):
+        if row.options["hub"] == hub and asked.items() <= row.options.items():
+            return row
+    return None
+
+
 def _uri(origin: Origin) -> str | None:
     if isinstance(origin, Uploaded):
         return origin.stored.path
-    return origin.uri if isinstance(origin, Outside) else None
+    return origin.uri if isinstance(origin, Outside | loading.Wanted) else None
 
 
 def _name(origin: Origin) -> str:
     if isinstance(origin, Uploaded):
         return origin.filename
-    if isinstance(origin, Outside):
+    if isinstance(origin, Outside | loading.Wanted):
         return origin.uri.rstrip("/").rsplit("/", 1)[-1]
     return f"{origin.name}/{origin.part}" if origin.part else origin.name
 
@@ -306,13 +369,15 @@ def _stored_options(origin: Origin, options: DatasetOptions) -> dict[str, Any]:
         stored |= {"builtin": origin.name, "part": origin.part, "release": builtin.release(origin)}
     elif isinstance(origin, Uploaded):
         stored["filename"] = data.printable(origin.filename, 200)
+        if origin.hub is not None:
+            stored["hub"] = origin.hub
     return stored
 
 
 def origin_of(row: Dataset) -> Origin:
     if row.uploaded:
         stored = Stored(row.uri or "", row.sha256 or "", row.size or 0)
-        return Uploaded(stored, row.options.get("filename") or "the upload")
+        return Uploaded(stored, row.options.get("filename") or "the upload", row.options.get("hub"))
     if row.uri is not None:
         return Outside(row.uri, row.project)
     return BuiltinSource(row.options["builtin"], row.options.get("part"))
@@ -334,8 +399,10 @@ def opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tup
             stores=settings.data_stores,
         ) as found:
             yield found
-    else:
+    elif isinstance(origin, BuiltinSource):
         yield origin, builtin.digest(origin)
+    else:
+        raise TypeError("a data set of the hub is fetched before it is read")
 
 
 def _limits(settings: Settings) -> data.Limits:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.db import revision
+from service.hub import extras
 from service.serve import CannotServeError, choose_port
 from service.settings import Settings
 from service.storage import Storage
@@ -208,10 +210,22 @@ def _ray(settings: Settings) -> Iterator[Finding]:
     yield Finding("ray address", "ok", f"{settings.ray_address} answers")
 
 
+def _extras(settings: Settings) -> Iterator[Finding]:
+    """Optional packages: that one is missing is no problem before somebody wants it."""
+    for package, extra in extras.EXTRAS.items():
+        if not extras.is_here(package):
+            advice = f"pip install 'warpadam[{extra}]', where the hub is to be used"
+            yield Finding(package, "ok", "is not installed (optional)", advice)
+            continue
+        yield Finding(package, "ok", f"{metadata.version(package)} is here")
+    where = settings.hub_url or "none: WARPADAM_HUB_URL is empty"
+    yield Finding("hub", "ok", f"hf:// means {where}")
+
+
 def _compute(settings: Settings) -> Iterator[Finding]:
     """torch, Ray and GPUs, by a child: this package may load neither, and either may crash."""
     child = subprocess.run(
-        [sys.executable, "-m", "workers.probe", settings.ray_address],
+        [sys.executable, "-m", "workers.probe", settings.ray_address, _code(settings)],
         env=with_our_packages(dict(os.environ)),
         capture_output=True,
         text=True,
@@ -226,9 +240,14 @@ def _compute(settings: Settings) -> Iterator[Finding]:
         yield Finding(**json.loads(line))
 
 
+def _code(settings: Settings) -> str:
+    """How user code is confined here, for the child that tries it; `off` where none is run."""
+    return settings.code_confinement if settings.allow_code else "off"
+
+
 CHECKS: tuple[Check, ...] = (
     *(_disk, _memory, _temporary_path, _port),
-    *(_database, _clock, _storage, _ray, _compute),
+    *(_database, _clock, _storage, _ray, _extras, _compute),
 )
 
 

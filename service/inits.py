@@ -124,7 +124,7 @@ def _file_of(row: Checkpoint | StartVersion) -> Base:
 
 def _other_tensors(theirs: dict[str, Any], ours: Model) -> tuple[str, ...] | None:
     """The tensors that another number of outputs changes; None where the models differ in anything else."""
-    if theirs == ours or shapes.is_code(ours):  # whatever code makes of another number of outputs
+    if theirs == ours or shapes.is_foreign(ours):  # whatever code makes of another number of outputs
         return () if theirs == ours else None
     if {**theirs, "output": None} != {**ours, "output": None}:
         return None

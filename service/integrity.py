@@ -15,6 +15,7 @@ from sqlalchemy.engine import make_url
 from service import blobs
 from service.db import blob_queries, file_queries
 from service.db.file_queries import NamedFile
+from service.db.limits import LONG_WORK
 from service.db.models import Blob
 from service.db.session import Database, head, version
 from service.errors import ServiceError
@@ -39,7 +40,7 @@ def check(settings: Settings, progress: Progress = lambda _line: None) -> Report
     path = make_url(settings.database).database
     if settings.database.startswith("sqlite") and path and not Path(path).exists():
         return Report([f"there is no database at {path}: name its folder with --data-dir, or make one with db upgrade"])
-    database = Database(settings.database)
+    database = Database(settings.database, LONG_WORK)
     try:
         if (problem := _schema(database)) is not None:
             return Report([problem])

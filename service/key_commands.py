@@ -151,7 +151,7 @@ def _open(settings: Settings) -> Iterator[Database]:
     path = make_url(settings.database).database
     if settings.database.startswith("sqlite") and path and not Path(path).exists():
         upgrade(settings.database)
-    database = Database(settings.database)
+    database = Database(settings.database, settings.database_limits)
     try:
         if not inspect(database.engine).has_table(ApiKey.__tablename__):
             raise ServiceError("the database has no table of keys: bring it to this version with warpadam db upgrade")

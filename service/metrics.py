@@ -57,9 +57,10 @@ def read_plain(
         raise InvalidRequest("max_points must be at least 2: the first and the last point are kept", param="max_points")
     series: dict[str, list[Plain]] = {name: [] for name in names or ()}
     for point in metric_queries.thinned(session, job_id, names or None, min(max_points, MAX_POINTS)):
-        series.setdefault(point.name, []).append(point)
+        series.setdefault(point[0], []).append(point)
     return series
 
 
 def _point(plain: Plain) -> Point:
-    return Point(plain.name, plain.step, plain.value, datetime.fromtimestamp(plain.at / 1000, UTC))
+    name, step, value, at = plain
+    return Point(name, step, value, datetime.fromtimestamp(at / 1000, UTC))

@@ -93,7 +93,7 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
     keys = _keys(model, start.anchor, limits.max_axis)
     columns = columns_of(info, spec.task, keys)
     _remember_columns(session, family, columns)
-    warp, warnings = _warp(session, family, spec, None if package else set(keys))
+    warp, warnings = _warp(session, family, spec, None if shapes.is_foreign(model) else set(keys))
     warnings += [Warning("start_not_matching", "init", message) for message in start.warnings]
     seed = spec.training.seed if spec.training.seed is not None else secrets.randbits(32)
     shortage = cluster.last_seen(session).shortage(spec.resources)
@@ -122,8 +122,8 @@ def resolve(session: Session, project: str, spec: JobSpec, dataset: Dataset, lim
 
 
 def _keys(model: dict[str, object], anchor: str | None, max_axis: int) -> dict[str, int]:
-    """Axis keys and sizes; of a model that code makes those that it may declare."""
-    if shapes.is_code(model):
+    """Axis keys and sizes; of a foreign model those that it may have."""
+    if shapes.is_foreign(model):
         sizes = shapes.outer_sizes(model)
         return {f"{role}:{size}": size for role, size in sizes.items() if 1 < size <= max_axis}
     return shapes.sizes_by_key(shapes.axis_keys(model, anchor, max_axis))
@@ -188,7 +188,7 @@ def _warp(
 ) -> tuple[WarpVersion | None, list[Warning]]:
     """The version of P that the job begins with, and what to warn of.
 
-    `keys` None: user code makes the model, and only its worker learns which axes it has.
+    `keys` None: a foreign model, and only its worker learns which axes it has.
     """
     ref = spec.optimizer.warp
     if spec.optimizer.name != "warpadam" or ref == "none":

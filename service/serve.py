@@ -26,6 +26,7 @@ from sqlalchemy.engine import make_url
 from service import bind
 from service.db.session import Database, upgrade
 from service.processes import free_port
+from service.rotation import KEPT, part_of
 from service.settings import Settings
 from service.supervisor import Child, Supervisor, with_our_packages
 
@@ -102,12 +103,12 @@ def _children(settings: Settings, options: Options, ray_port: int, folder: Path)
             "WARPADAM_RAY_ADDRESS": f"127.0.0.1:{ray_port}",
             "WARPADAM_LAUNCHER": "process",
             "PYTHONUNBUFFERED": "1",
-            **ray_variables(),
+            **ray_variables(settings),
         }
     )
     logs = settings.data_dir / "logs"
     ray = RayCommand(ray_port, folder, options)
-    return [
+    children = [
         Child("api", lambda: [sys.executable, "-m", "api"], ours, _API_GRACE_S, logs / "api.log"),
         Child(
             "dispatcher",
@@ -118,9 +119,12 @@ def _children(settings: Settings, options: Options, ray_port: int, folder: Path)
         ),
         Child("ray", ray, ray_environment(ours), _RAY_GRACE_S, logs / "ray.log"),
     ]
+    for child in children:
+        child.most_log_bytes = settings.max_service_log_bytes
+    return children
 
 
-def ray_variables() -> dict[str, str]:
+def ray_variables(settings: Settings) -> dict[str, str]:
     """What Ray's processes and their drivers must agree on. Ray's ports listen on all interfaces whatever address it is
     given, so whoever has no token is refused."""
     return {
@@ -131,6 +135,8 @@ def ray_variables() -> dict[str, str]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_ENABLE_AUTO_CONNECT": "0",  # a call after Ray was left must fail, not start or join one by itself
         "RAY_process_group_cleanup_enabled": "1",  # what a worker started, loaders of data say, ends with it
+        "RAY_ROTATION_MAX_BYTES": str(part_of(settings.max_service_log_bytes)),  # else half a GB for each log of Ray's
+        "RAY_ROTATION_BACKUP_COUNT": str(KEPT),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
 
@@ -231,7 +237,7 @@ def _check_bind(settings: Settings) -> None:
     """Before anything is made: a database of its own that is not there yet has no keys."""
     path = make_url(settings.database).database
     is_new = settings.database.startswith("sqlite") and not (path and Path(path).exists())
-    database = None if is_new else Database(settings.database)
+    database = None if is_new else Database(settings.database, settings.database_limits)
     try:
         bind.check(settings, database)
     except bind.RefusesToStart as error:

@@ -18,6 +18,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from service.db.limits import Limits as DatabaseLimits
 from service.stores import Store
 
 SECRETS = frozenset({"database_url", "data_stores"})
@@ -44,6 +45,8 @@ class Settings(BaseSettings):
     """Folders from which datasets may be named by local path, separated by the system's path separator."""
     data_stores: tuple[Store, ...] = ()
     """Prefixes of stores from which datasets may be named by URL, with their projects and credentials; JSON."""
+    hub_url: str = "https://huggingface.co"
+    """The hub that `hf://` means; empty: none is asked."""
     ray_address: str = ""
     """`host:port` of a Ray cluster's GCS. Empty is an error for whoever needs Ray: nobody joins one by chance."""
     ray_namespace: str = "warpadam"
@@ -89,6 +92,13 @@ class Settings(BaseSettings):
     database_patience_s: float = Field(default=300.0, ge=0)
     """Attempts and meta-learners wait so long for a database that is away, before they fail."""
 
+    database_statement_s: float = Field(default=60.0, ge=0)
+    """PostgreSQL ends a statement that takes longer; 0: none. Checks, backups and migrations have no limit."""
+    database_lock_s: float = Field(default=30.0, gt=0)
+    """So long a statement waits for a lock there."""
+    database_idle_s: float = Field(default=60.0, ge=0)
+    """PostgreSQL ends a connection that stands still within a transaction for longer; 0: none."""
+
     poll_s: float = Field(default=0.1, gt=0)
     """Seconds between the dispatcher's looks at the queue."""
     lease_s: float = Field(default=30.0, gt=0)
@@ -110,6 +120,8 @@ class Settings(BaseSettings):
     """At most one version per family in this time while its jobs run."""
     max_log_bytes: int = Field(default=16 * 2**20, ge=2**20)
     """Of what an attempt prints more than this, the newest is kept."""
+    max_service_log_bytes: int = Field(default=64 * 2**20, ge=2**20)
+    """Of each log of `serve`'s own parts, and of each of Ray's, older files included."""
     checkpoints_keep_every: int = Field(default=1, ge=0)
     """Beside its best and its last, every so many of a job's checkpoints are kept; 0: no others."""
     keep_logs_days: float = Field(default=30, ge=0)
@@ -193,6 +205,11 @@ class Settings(BaseSettings):
             if self.database_url.startswith(scheme):
                 return "postgresql+psycopg://" + self.database_url.removeprefix(scheme)
         return self.database_url
+
+    @property
+    def database_limits(self) -> DatabaseLimits:
+        """For connections of whoever serves: the API, the dispatcher, runners, meta-learners."""
+        return DatabaseLimits(self.database_statement_s, self.database_lock_s, self.database_idle_s)
 
     @property
     def scratch(self) -> Path:

@@ -4,7 +4,8 @@ import math
 
 from service.data.info import VOCABULARY, DatasetInfo
 from service.errors import FieldError, InvalidRequest
-from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer
+from service.hub import models as hub_models
+from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer, TransformersModel
 
 _CONTEXT = {False: "model.context", True: "model.kwargs.context"}
 DEFAULT_STEPS = 300
@@ -22,6 +23,8 @@ def model_of(spec: JobSpec, info: DatasetInfo, code: str | None = None) -> dict[
         raise InvalidRequest(problem, param="task")
     if isinstance(model, CodeModel):
         return {"entrypoint": model.entrypoint, "package": code, "kwargs": model.kwargs, **_given(model, spec, info)}
+    if isinstance(model, TransformersModel):
+        return hub_models.resolved(model, spec, info)
     if isinstance(model, Transformer) != (spec.task == "language_modeling"):
         raise InvalidRequest(
             f"{spec.task} and a {model.arch} do not go together: language_modeling needs model.arch transformer, "
@@ -46,7 +49,7 @@ def _given(model: CodeModel, spec: JobSpec, info: DatasetInfo) -> dict[str, obje
 
 def context_of(spec: JobSpec) -> int | None:
     """The length of a window, where the task is on text."""
-    if spec.task != "language_modeling" or not isinstance(spec.model, Transformer | CodeModel):
+    if spec.task != "language_modeling" or not isinstance(spec.model, Transformer | TransformersModel | CodeModel):
         return None
     return spec.model.context
 

@@ -16,6 +16,7 @@ BUILTINS = ("digits", "python-text")
 MAX_METADATA = 16
 MAX_STEPS = 100_000_000
 ENTRYPOINT_PATTERN = r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$"
+REPOSITORY_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 KEYWORD_PATTERN = r"^[A-Za-z_]\w*$"
 MAX_KWARGS = 65_536
 GIVEN_BY_US = frozenset({"input_shape", "outputs"})
@@ -30,6 +31,7 @@ Bool = Annotated[bool, Field(strict=True)]
 """As JSON has them: no "7", no 1 for true. A form, which has only text, is read with `strict=False`."""
 Positive = Annotated[Int, Field(ge=1)]
 NonNegative = Annotated[Int, Field(ge=0)]
+Columns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=10_000)]
 Width = Annotated[Int, Field(ge=1, le=65_536)]
 
 
@@ -74,6 +76,21 @@ class DatasetRef(DatasetOptions):
     builtin: Literal["digits", "python-text"] | None = None
     part: Annotated[str, Field(max_length=100)] | None = None
     """For `python-text`: a subpackage of Python's standard library, such as `json` or `asyncio`."""
+    config: Annotated[str, Field(max_length=200)] | None = None
+    """Of a data set of the hub, `hf://datasets/<owner>/<name>@<revision>`: its configuration."""
+    split: Annotated[str, Field(max_length=200)] | None = None
+    """The same: `train` where absent; `train[:10%]` and `train+test` are understood too."""
+    columns: Columns | None = None
+    """The same: the columns that are read, beside the target; all where absent."""
+    max_length: Annotated[Int, Field(ge=1, le=65_536)] | None = None
+    """The same, of text with labels: so many of its bytes are inputs; 256 where absent."""
+
+    @model_validator(mode="after")
+    def _hub_alone_has_these(self) -> "DatasetRef":
+        given = [name for name in ("config", "split", "columns", "max_length") if getattr(self, name) is not None]
+        if given and not (self.uri or "").lower().startswith("hf://"):
+            raise ValueError(f"{given[0]} goes with a uri of the hub only: hf://datasets/<owner>/<name>")
+        return self
 
     @model_validator(mode="after")
     def _exactly_one(self) -> "DatasetRef":
@@ -116,6 +133,45 @@ class Transformer(Part):
         return self
 
 
+def plain_json(name: str, value: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can say, bounded: it is stored, shown and hashed."""
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{name} must be plain JSON, numbers finite: {error}") from error
+    if len(text) > MAX_KWARGS:
+        raise ValueError(f"{name} has {len(text)} characters as JSON; at most {MAX_KWARGS} are accepted")
+    plain: dict[str, Any] = json.loads(text)
+    return plain
+
+
+class TransformersModel(Part):
+    """A model of the library transformers: its configuration, by the name of a repository of the hub or given here."""
+
+    kind: Literal["transformers"]
+    name: Annotated[str, Field(pattern=REPOSITORY_PATTERN)] | None = None
+    """Repository whose `config.json` describes the model. Its weights are `init: {checkpoint: "hf://<name>"}`."""
+    revision: Annotated[str, Field(max_length=200)] | None = None
+    """Of `name`: a branch, tag or commit; it becomes the commit at submit."""
+    config: dict[str, Any] = {}
+    """What the configuration says, or says otherwise than `name`'s; `model_type` where there is no name."""
+    context: Annotated[Int, Field(ge=2, le=65_536)] | None = None
+    """Length of the windows, where the task is language_modeling."""
+
+    @field_validator("config")
+    @classmethod
+    def _plain(cls, config: dict[str, Any]) -> dict[str, Any]:
+        return plain_json("config", config)
+
+    @model_validator(mode="after")
+    def _describes_one(self) -> "TransformersModel":
+        if self.name is None and not isinstance(self.config.get("model_type"), str):
+            raise ValueError("give name, a repository of the hub, or config with model_type")
+        if self.revision is not None and self.name is None:
+            raise ValueError("revision goes with name")
+        return self
+
+
 class CodeModel(Part):
     """A function of an uploaded package, which makes the model (docs/code.md)."""
 
@@ -123,23 +179,17 @@ class CodeModel(Part):
     package: Annotated[str, Field(max_length=64)]
     """Id of a dataset of the format `package`."""
     kwargs: Annotated[
-        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any], Field(max_length=100)
+        dict[Annotated[str, Field(pattern=KEYWORD_PATTERN, max_length=100)], Any],
+        Field(max_length=100, json_schema_extra={"additionalProperties": False}),
     ] = {}
     """Passed to the function. `context` is the length of the windows where the task is language_modeling."""
 
     @field_validator("kwargs")
     @classmethod
     def _plain(cls, kwargs: dict[str, Any]) -> dict[str, Any]:
-        """What JSON can say, bounded: it is stored, shown and hashed."""
-        try:
-            text = json.dumps(kwargs, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"kwargs must be plain JSON, numbers finite: {error}") from error
-        if len(text) > MAX_KWARGS:
-            raise ValueError(f"kwargs have {len(text)} characters as JSON; at most {MAX_KWARGS} are accepted")
-        if taken := sorted(GIVEN_BY_US & kwargs.keys()):
+        plain = plain_json("kwargs", kwargs)
+        if taken := sorted(GIVEN_BY_US & plain.keys()):
             raise ValueError(f"{taken[0]} comes from the dataset: leave it out of kwargs")
-        plain: dict[str, Any] = json.loads(text)
         return plain
 
     @property
@@ -155,6 +205,8 @@ BuiltinModel = Mlp | Convnet | Transformer
 def _model_kind(value: Any) -> str | None:
     """Which model a description means; None makes pydantic say which ones there are."""
     fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})
+    if fields.get("kind") is not None:
+        return str(fields["kind"])
     return "code" if fields.get("entrypoint") is not None else fields.get("arch")
 
 
@@ -162,18 +214,21 @@ Model = Annotated[
     Annotated[Mlp, Tag("mlp")]
     | Annotated[Convnet, Tag("convnet")]
     | Annotated[Transformer, Tag("transformer")]
+    | Annotated[TransformersModel, Tag("transformers")]
     | Annotated[CodeModel, Tag("code")],
     Discriminator(
         _model_kind,
         custom_error_type="unknown_model",
-        custom_error_message="arch must be mlp, convnet or transformer; or give entrypoint and package",
+        custom_error_message="arch must be mlp, convnet or transformer; or give kind: transformers, or entrypoint and "
+        "package",
     ),
 ]
 
 
 class FromCheckpoint(Part):
     checkpoint: Annotated[str, Field(max_length=200)]
-    """`job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…`."""
+    """`job_…/best`, `job_…/last`, `job_…/<step>` or `ckpt_…`; or `hf://<owner>/<name>@<revision>`, weights of the hub,
+    which become a `ckpt_…` at submit."""
 
 
 class FromFamily(Part):

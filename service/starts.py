@@ -21,11 +21,11 @@ from warpadam import shapes
 def offer(session: Session, job: Job, now: datetime) -> StartContribution | None:
     """Enters the final weights of a job that succeeds into the ledger, where it began from a start and contributes.
 
-    A model of user code has no start that grows: a meta-learner would have to run the code to know what it began from.
+    A foreign model has no start that grows: a meta-learner would have to build it to know what it began from.
     Called in the transaction of its success, so each job counts once and none is forgotten. The job must be locked.
     """
     resolved = Resolved.model_validate(job.resolved)
-    began = None if shapes.is_code(resolved.model) else resolved.start_version
+    began = None if shapes.is_foreign(resolved.model) else resolved.start_version
     if began is None or resolved.anchor is None or resolved.fresh or not read_stored(job.spec).contributes:
         return None
     best = checkpoint_queries.best_or_last(session, job.id)

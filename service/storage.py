@@ -23,6 +23,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from service.errors import StorageFull, TooLarge
+from service.listing import listed
 
 CHUNK = 1 << 20
 
@@ -117,18 +118,10 @@ class Storage:
 
     def paths(self, kind: str) -> Iterator[str]:
         """All files of a kind."""
-        root = f"{self._root}/{kind}"
-        for prefix in range(256):
-            folder = f"{root}/{prefix:02x}"
-            self._fs.invalidate_cache()
-            try:
-                found = self._fs.find(folder)
-            except FileNotFoundError:
-                continue
-            for full in found:
-                path = f"{kind}/{prefix:02x}/{str(full).rsplit('/', 1)[-1]}"
-                if _PATH.fullmatch(path):
-                    yield path
+        for full in listed(self._fs, f"{self._root}/{kind}"):
+            path = full.removeprefix(f"{self._root}/")
+            if _PATH.fullmatch(path):
+                yield path
 
     def is_older(self, path: str, before: datetime) -> bool:
         """Whether a file is there, and was last put before that time."""

@@ -1,9 +1,9 @@
-"""Stores elsewhere: S3, Google Cloud Storage, Azure and the web, by fsspec. Whose addresses are read, and with what.
+"""Stores elsewhere: S3, Google Cloud Storage, Azure, the web and the Hugging Face Hub. What is read, and with what.
 
 `WARPADAM_DATA_STORES` lists prefixes, each with the projects that may use it and the credentials that open it. Nothing
 else opens a store: no variable, file or metadata service of the machine is asked for credentials, and a prefix without
 any is read anonymously. Object stores are read below a listed prefix only. The web is read without being listed, until
-a prefix of it is: then only such.
+a prefix of it is: then only such. So is the hub.
 """
 
 import re
@@ -19,6 +19,8 @@ from service.errors import InvalidRequest
 HTTP = ("http", "https")
 _PROTOCOLS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 SCHEMES = (*HTTP, *_PROTOCOLS)
+HUB = "hf"
+_LISTED = (*SCHEMES, HUB)
 _EXTRAS = {"s3": "s3fs", "gs": "gcsfs", "az": "adlfs"}
 _LOOK_AROUND = ("google_default", "cache", "cloud", "browser")
 """Tokens of gcsfs that are none: they make it look for credentials on the machine."""
@@ -28,6 +30,7 @@ _OPTIONS: dict[str, set[str]] = {
     "az": {"account_name", "account_key", "sas_token", "connection_string", "tenant_id", "client_id", "client_secret"},
     "http": set(),
     "https": set(),
+    HUB: {"token"},
 }
 _DOTS = re.compile(r"(^|[/\\])\.\.?([/\\]|$)")
 
@@ -35,8 +38,8 @@ _DOTS = re.compile(r"(^|[/\\])\.\.?([/\\]|$)")
 def _prefix(value: str) -> str:
     """A prefix ends at a `/`, so that `s3://data` does not open `s3://data-of-others`."""
     scheme = urlsplit(value).scheme.lower()
-    if scheme not in SCHEMES or "::" in value:
-        raise ValueError(f"a prefix begins with one of {', '.join(f'{each}://' for each in SCHEMES)}")
+    if scheme not in _LISTED or "::" in value:
+        raise ValueError(f"a prefix begins with one of {', '.join(f'{each}://' for each in _LISTED)}")
     return _plain(value.rstrip("/") + "/")
 
 
@@ -48,7 +51,8 @@ class Store(BaseModel):
     prefix: Annotated[str, AfterValidator(_prefix)]
     projects: tuple[str, ...] = ()
     options: dict[str, SecretStr] = {}
-    """s3: key, secret, token, endpoint_url, region; gs: token, project; az: account_name, account_key, and others."""
+    """s3: key, secret, token, endpoint_url, region; gs: token, project; az: account_name, account_key, and others;
+    hf: token."""
 
     @model_validator(mode="after")
     def _known_options(self) -> "Store":
@@ -61,6 +65,10 @@ class Store(BaseModel):
     @property
     def is_web(self) -> bool:
         return self.prefix.startswith(("http://", "https://"))
+
+    def closes(self, scheme: str) -> bool:
+        """Whether what is open to all without a list, the web or the hub, is so no more because of this prefix."""
+        return self.is_web if scheme in HTTP else scheme == HUB and self.prefix.startswith(f"{HUB}://")
 
     def serves(self, address: str, project: str) -> bool:
         return _plain(address).startswith(self.prefix) and (not self.projects or project in self.projects)
@@ -79,7 +87,7 @@ class Store(BaseModel):
 
 
 def store_of(uri: str, project: str, stores: Sequence[Store]) -> Store | None:
-    """The listed store that an address lies in; None: it is of the web, which is open to all.
+    """The listed store that an address lies in; None: it is of the web, or the hub, which are open to all.
 
     Raises InvalidRequest where it is none that this project may read.
     """
@@ -87,7 +95,7 @@ def store_of(uri: str, project: str, stores: Sequence[Store]) -> Store | None:
     if _DOTS.search(unquote(unquote(urlsplit(uri).path))):
         raise refused("an address holds no . or .. as a folder: write it out")
     store = max((s for s in stores if s.serves(uri, project)), key=lambda s: len(s.prefix), default=None)
-    if store is None and (scheme not in HTTP or any(each.is_web for each in stores)):
+    if store is None and (scheme not in (*HTTP, HUB) or any(each.closes(scheme) for each in stores)):
         raise _not_listed(scheme)
     return store
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from service.frost import Frost
 from service.processes import MARK_VARIABLE, end_group, remove_folders, stopped, sweep
+from service.rotation import rotate_large
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Child:
     environment: Mapping[str, str]
     grace_s: float
     log_file: Path
+    most_log_bytes: int = 64 * 2**20
+    """Of `log_file` and older ones beside it: a full one is put aside when the child starts."""
     process: subprocess.Popen[bytes] | None = None
     started: float = 0.0
     delay: float | None = None
@@ -95,6 +98,7 @@ class Supervisor:
                 self._start(rank, child)
 
     def _start(self, rank: int, child: Child) -> None:
+        rotate_large(child.log_file, child.most_log_bytes)
         with child.log_file.open("ab") as output:
             child.process = subprocess.Popen(
                 list(child.command()),

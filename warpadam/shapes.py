@@ -11,6 +11,10 @@ One that user code makes has no `arch`, and parameters that nobody knows who doe
     {"entrypoint": "net:build", "package": <sha256>, "kwargs": {}, "input": [48], "output": 16}
     {"entrypoint": "net:build", "package": <sha256>, "kwargs": {"context": 64}, "context": 64, "vocabulary": 256}
 
+So has one of another library, which its own configuration describes:
+
+    {"kind": "transformers", "config": {"model_type": "gpt2", …}, "context": 64, "vocabulary": 256}
+
 Two invariants: `parameters` lists what the torch modules have, in their order and under their names; and an axis that
 means the same in every job has a role key (`input:48`) whatever the model's width or depth, while a hidden axis has a
 key only where an anchor says that it is aligned.
@@ -170,8 +174,18 @@ def is_code(model: Model) -> bool:
     return model.get("entrypoint") is not None
 
 
+def is_named(model: Model) -> bool:
+    """Whether another library has it under a name."""
+    return model.get("kind") is not None
+
+
+def is_foreign(model: Model) -> bool:
+    """Whether only who builds it knows its parameters: user code's, or another library's."""
+    return is_code(model) or is_named(model)
+
+
 def outer_sizes(model: Model) -> dict[str, int]:
-    """Role -> size of the axes that mean the same in every job, as far as the dataset says; of user code's models."""
+    """Role -> size of the axes that mean the same in every job, as far as the dataset says; of foreign models."""
     if model.get("vocabulary") is not None:
         vocabulary = _size(model, "vocabulary")
         return {"tokens.in": vocabulary, "tokens.out": vocabulary, "positions": _size(model, "context")}

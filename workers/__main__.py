@@ -8,6 +8,7 @@ import threading
 from functools import partial
 
 from service.db.session import Database
+from service.rotation import keep_small
 from service.settings import SECRETS, Settings
 from service.storage import Storage
 from workers import courier
@@ -46,6 +47,7 @@ def launcher_of(settings: Settings) -> Launcher:
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     settings = Settings()
+    keep_small(settings.data_dir / "logs" / "dispatcher.log", settings.max_service_log_bytes)
     if not settings.ray_address:
         sys.stderr.write("error: set WARPADAM_RAY_ADDRESS to host:port of the Ray cluster's head\n")
         return 2
@@ -61,7 +63,7 @@ def main() -> int:
             signal.signal(number, lambda *_: stop.set())
 
     listen()
-    database = Database(settings.database)
+    database = Database(settings.database, settings.database_limits)
     house = keep_house(database, Storage(settings.storage), settings, stop)
     telling = courier.start(settings, database, stop)
     matching = matcher.start(settings, database, stop)

@@ -8,6 +8,7 @@ import sys
 
 from sqlalchemy import select
 
+from service.db.limits import LONG_WORK
 from service.db.models import Family
 from service.db.session import Database
 from service.settings import Settings
@@ -31,7 +32,7 @@ def check(database: Database, storage: Storage) -> dict[str, object]:
 
 def main() -> None:
     settings = Settings()
-    database = Database(settings.database)
+    database = Database(settings.database, LONG_WORK)
     sys.stdout.write(json.dumps(check(database, Storage(settings.storage))) + "\n")
     database.dispose()
 

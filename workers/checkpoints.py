@@ -49,7 +49,7 @@ def load_model(model: nn.Module, data: bytes, fresh: Collection[str] = ()) -> No
     BadInputError names the first tensor that does not fit.
     """
     expected = model.state_dict()
-    found = {**_load(data, "checkpoint"), **{name: expected[name] for name in fresh}}
+    found = {**read(data, "checkpoint"), **{name: expected[name] for name in fresh}}
     for name in sorted(found.keys() | expected.keys()):
         if name not in found:
             raise BadInputError(f"the checkpoint has no tensor {name!r}, which the job's model has: use the same model")
@@ -86,7 +86,7 @@ def encode_state(optimizer: torch.optim.Optimizer, position: Position, warp: byt
 
 def load_state(optimizer: torch.optim.Optimizer, data: bytes) -> Position:
     """Restores optimizer and random states. The P in use must be in the optimizer already (`warp_of`)."""
-    tensors, document = _load(data, "resume state"), _document(data)
+    tensors, document = read(data, "resume state"), _document(data)
     state: dict[int, dict[str, object]] = {int(index): dict(values) for index, values in document["plain"].items()}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):
@@ -106,7 +106,7 @@ def position_of(data: bytes) -> Position:
 
 def warp_of(data: bytes) -> tuple[int | None, bytes | None]:
     """Version and bytes of the P that was in use when this state was saved."""
-    tensors = _load(data, "resume state")
+    tensors = read(data, "resume state")
     warp = bytes(tensors["warp"].numpy()) if "warp" in tensors else None
     return position_of(data).warp_version, warp
 
@@ -123,7 +123,8 @@ def _groups(optimizer: torch.optim.Optimizer, stored: list[dict[str, Any]]) -> l
     ]
 
 
-def _load(data: bytes, what: str) -> dict[str, Tensor]:
+def read(data: bytes, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. BadInputError where it is none."""
     try:
         return load(data)
     except SafetensorError as error:

@@ -38,6 +38,7 @@ from workers.preparing import make_deterministic
 from workers.ray_connection import Connection, KeptJoined
 from workers.reporting import Event, NullReporter, Outcome, Reporter
 from workers.train import train
+from workers.trainer import Trainer
 
 TRAIN_VARIABLES = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's look at its workers, which starts and ends wait for
@@ -70,7 +71,8 @@ def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
     """Whichever way suits the job; `folder` is where Train may keep its own files."""
     if trains_here(plan, settings):
         return InProcess(plan, settings)
-    return OnCluster(plan, settings.ray_namespace, folder)
+    has_dashboard = settings.launcher == "ray-jobs"
+    return OnCluster(plan, settings.ray_namespace, folder, TorchTrainer if has_dashboard else Trainer)
 
 
 def trains_here(plan: Plan, settings: Settings) -> bool:
@@ -118,8 +120,8 @@ class OnCluster:
 
     leaves_no_trace = False
 
-    def __init__(self, plan: Plan, namespace: str, folder: Path) -> None:
-        self._plan, self._namespace, self._folder = plan, namespace, folder
+    def __init__(self, plan: Plan, namespace: str, folder: Path, kind: type[TorchTrainer] = Trainer) -> None:
+        self._plan, self._namespace, self._folder, self._kind = plan, namespace, folder, kind
         self._mailbox = open_mailbox(plan)
 
     @property
@@ -128,7 +130,7 @@ class OnCluster:
 
     def run(self) -> None:
         elastic = self._plan.is_elastic
-        trainer = TorchTrainer(
+        trainer = self._kind(
             _worker,
             train_loop_config={"mailbox": self._mailbox, "namespace": self._namespace},
             scaling_config=_scaling(self._plan),

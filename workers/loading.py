@@ -26,7 +26,7 @@ class Memory:
 
     @classmethod
     def of(cls, settings: Settings) -> "Memory":
-        return cls(settings, Database(settings.database), Storage(settings.storage))
+        return cls(settings, Database(settings.database, settings.database_limits), Storage(settings.storage))
 
 
 @dataclass(frozen=True)

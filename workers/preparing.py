@@ -8,13 +8,13 @@ from torch.optim import AdamW, Optimizer
 from warpadam import Warp, WarpAdam
 from warpadam.adapt import Adaptation
 from warpadam.learn import own_data
-from warpadam.shapes import AxisKeys, sizes_by_key
+from warpadam.shapes import AxisKeys, is_foreign, is_named, sizes_by_key
 from warpadam.warpfile import WarpMetadata
 from workers import checkpoints
 from workers.checkpoints import Position
 from workers.group import Group
 from workers.plan import Plan
-from workers.tasks import models
+from workers.tasks import models, named
 from workers.tasks.models import Prepared
 
 
@@ -32,6 +32,8 @@ def prepare_model(plan: Plan, group: Group) -> Prepared:
     module = prepared.module
     if plan.resume_model is not None:
         checkpoints.load_model(module, plan.resume_model)
+    elif plan.base is not None and is_named(plan.model):
+        named.load(module, plan, plan.base)
     elif plan.base is not None:
         checkpoints.load_model(module, plan.base, plan.fresh)
     elif plan.runs_code and group.world > 1:  # what code draws need not be the same everywhere
@@ -51,6 +53,8 @@ def _build(plan: Plan) -> Prepared:
 
         assert plan.code_folder is not None, "user code runs in a process of its own only (workers/code)"
         return build.build(plan, Path(plan.code_folder))
+    if is_named(plan.model):
+        return named.build(plan)
     model = models.build(plan.model, seed=plan.init_seed, anchor=plan.anchor, max_axis=plan.max_axis)
     return Prepared(model, model.axis_keys)
 
@@ -89,7 +93,7 @@ def starting_warp(plan: Plan, keys: AxisKeys, group: Group) -> tuple[int | None,
         return checkpoints.warp_of(plan.resume_state)
     if plan.uses_own_data:
         return None, group.share(own_basis(plan, keys) if group.leads else None)
-    if plan.runs_code and plan.warp is not None and not_covered(plan, keys) is not None:
+    if is_foreign(plan.model) and plan.warp is not None and not_covered(plan, keys) is not None:
         return None, None
     return plan.warp_version, plan.warp
 

@@ -1,4 +1,4 @@
-"""`python -m workers.probe [RAY_ADDRESS]`: what torch, the GPUs and Ray say of themselves, as lines of JSON.
+"""`python -m workers.probe [RAY_ADDRESS [CODE]]`: what torch, the GPUs, Ray and the kernel say, as lines of JSON.
 
 A process of its own for `warpadam doctor`: importing takes seconds, and a broken driver may end the process.
 """
@@ -8,7 +8,9 @@ import logging
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 Finding = dict[str, Any]
@@ -65,9 +67,44 @@ def cluster(address: str) -> Iterator[Finding]:
     yield _finding("ray cluster", "ok", f"{address} can be joined: {cpus:g} CPUs, {gpus:g} GPUs")
 
 
+_TRY = {
+    "landlock": "import sys; from pathlib import Path; from workers.code import confine\n"
+    "folder = Path(sys.argv[1]); confine.confine(folder / 'home', folder / 'home')\n"
+    "try:\n    (folder / 'outside').read_bytes()\n"
+    "except PermissionError: raise SystemExit(0)\n"
+    "raise SystemExit('it was set, and files can be read all the same')",
+    "seccomp": "import socket; from workers.code import seccomp\n"
+    "if not seccomp.refuse_sockets(): raise SystemExit('the kernel takes no filter of system calls here')\n"
+    "try:\n    socket.socket(); raise SystemExit('it was set, and sockets can be opened all the same')\n"
+    "except PermissionError: pass",
+}
+"""Programs that confine themselves as user code is, and look whether that holds: it cannot be undone."""
+
+
+def confinement(code: str) -> Iterator[Finding]:
+    """`code`: `required`, `preferred`, or `off` where no user code is run, and it matters to nobody."""
+    for name, program in _TRY.items():
+        with tempfile.TemporaryDirectory(prefix="warpadam-") as folder:
+            (Path(folder) / "home").mkdir()
+            (Path(folder) / "outside").write_bytes(b"")
+            command = [sys.executable, "-c", program, folder]
+            ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+        if ran.returncode == 0:
+            yield _finding(name, "ok", "confines user code here")
+            continue
+        why = (ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1][:200]
+        message = f"does not work on this machine: {why}"
+        if code == "off":
+            yield _finding(name, "ok", f"{message}; no user code is run")
+            continue
+        status = "problem" if code == "required" and name == "landlock" else "warning"
+        yield _finding(name, status, message, "run user code on nodes with Linux 5.13 or later; see docs/code.md")
+
+
 def main() -> None:
-    address = sys.argv[1] if len(sys.argv) > 1 else ""
-    for finding in (*devices(gpus_of_driver()), *cluster(address)):
+    given = sys.argv[1:]
+    address, code = given[0] if given else "", given[1] if len(given) > 1 else "off"
+    for finding in (*devices(gpus_of_driver()), *cluster(address), *confinement(code)):
         sys.stdout.write(json.dumps(finding) + "\n")
 
 

@@ -122,6 +122,21 @@ class Recorder:
                 log.warning("not everything is recorded yet, trying again: %s", error)
                 time.sleep(backoff(failures, 0.1, 5.0))
 
+    def save(self, patience_s: float) -> None:
+        """From the heartbeat's thread, before it ends the attempt: waits so long at most until what the loop told is
+        written, and its checkpoints with it. It beats meanwhile. Raises LostLease."""
+        deadline = time.monotonic() + patience_s
+        while not self._records.is_settled and time.monotonic() < deadline:
+            self._records.settle(min(self._beat_s, max(0.0, deadline - time.monotonic())))
+            try:
+                with self._beating:
+                    self._records.beat()
+            except LostLease:
+                raise
+            except Exception as error:
+                log.warning("not everything is recorded yet, trying again: %s", error)
+                time.sleep(HEAR_S)
+
     def close(self) -> None:
         """Ends the thread."""
         self._over.set()

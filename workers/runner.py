@@ -91,9 +91,12 @@ class Runner:
         """From the heartbeat's thread, where the main one does not hear; what it leaves is the launcher's to end."""
         code = RECORDED
         try:
-            if isinstance(ending, Outcome) and ending.stopped == "lost":
+            stopped = ending.stopped if isinstance(ending, Outcome) else None
+            if stopped == "lost":
                 code = LOST
             else:
+                if stopped != "cancel":  # else somebody goes on from the checkpoint that is being stored
+                    self._recorder.save(self._memory.settings.grace_s)
                 self._book.finish(ending)
         except Exception:
             log.exception("how the attempt ended was not recorded")

@@ -12,7 +12,7 @@ from api.changes import Change, ChangesDep
 from api.deps import DatasetsRead, DatasetsWrite, PageDep, ReadSession, Services, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.problems import MADE, UPLOAD, problems
-from api.schemas.common import Deleted, Listing
+from api.schemas.common import Deleted, Listing, sendable
 from api.schemas.datasets import NAMED, Dataset
 from service import clock, datasets, inspecting
 from service.access import Caller
@@ -30,6 +30,7 @@ SHA256 = {"type": "string", "pattern": "^[0-9a-fA-F]{64}$"}
 def _body_schema() -> dict[str, Any]:
     """OpenAPI's description of the two bodies; the form has the options' fields, then the file."""
     form = DatasetOptions.model_json_schema()
+    form["properties"] = {name: sendable(each) for name, each in form["properties"].items()}
     form["properties"]["file"] = {"type": "string", "format": "binary", "description": "The form's last part."}
     form["properties"]["sha256"] = {**SHA256, "description": "Of the file, in hex; compared when it is here."}
     form["required"] = ["file"]
@@ -92,7 +93,8 @@ def _named(request: Request, caller: Caller) -> tuple[object, datasets.Origin, D
     if ref.id is not None:
         raise InvalidRequest("the service chooses ids; give uri or builtin", param="id")
     options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
-    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.Outside(ref.uri or "", caller.project)
+    origin: datasets.Origin
+    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.outside_origin(ref, caller.project)
     return ref, origin, options
 
 

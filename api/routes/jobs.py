@@ -10,6 +10,7 @@ from api.changes import Change, ChangesDep
 from api.data import data_of
 from api.deps import JobsRead, JobsWrite, PageDep, ReadSession, Services, ServicesDep, services_of
 from api.idempotency import Made, OnceDep
+from api.named import settled
 from api.problems import MADE, problems
 from api.schemas import job_text
 from api.schemas.common import Deleted, Listing, answer
@@ -78,13 +79,17 @@ def present(session: Session, row: models.Job) -> Job:
 def submit_job(
     spec: JobSpec, services: ServicesDep, caller: JobsWrite, once: OnceDep, validate_only: ValidateOnly = False
 ) -> Response:
-    """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`."""
+    """Submits a job, or says what would become of it. Data that it names by `uri` is registered: `datasets:write`.
+
+    What it names of the Hugging Face Hub is fetched, pinned to its commit, before the job is made.
+    """
     find = data_of(services, caller, spec.dataset)
 
     def prepare() -> Callable[[Session], Made]:
         dataset = find()
+        whole = settled(services, caller, spec)
         make = _validated if validate_only else _submitted
-        return lambda session: make(session, spec, dataset, services, caller)
+        return lambda session: make(session, whole, dataset, services, caller)
 
     return once.plan(spec, prepare)
 

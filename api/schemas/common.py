@@ -44,6 +44,14 @@ def shown(example: Json) -> ConfigDict:
     return ConfigDict(json_schema_extra={"example": example})
 
 
+def sendable(schema: Json) -> Json:
+    """The schema of a parameter or a form's field without null, which neither can say: it is left out instead."""
+    if "anyOf" not in schema:
+        return schema
+    (kind,) = (each for each in schema["anyOf"] if each != {"type": "null"})
+    return {**kind, **{name: value for name, value in schema.items() if name != "anyOf"}}
+
+
 class Answer(BaseModel):
     """A frozen answer."""
 

@@ -13,6 +13,7 @@ NAMED: Json = {
     "built in": {"value": {"builtin": "digits"}},
     "standard library": {"value": {"builtin": "python-text", "part": "json"}},
     "by URL": {"value": {"uri": "https://example.com/houses.csv", "target": "price", "normalize": "standard"}},
+    "of the hub": {"value": {"uri": "hf://datasets/stanfordnlp/imdb@main", "split": "train", "max_length": 512}},
 }
 """Examples of datasets that are named, not uploaded."""
 
@@ -63,7 +64,7 @@ class Dataset(Answer):
     state: Literal["inspecting", "ready", "invalid"]
     options: Json
     uri: str | None
-    """Null for uploads and built-ins."""
+    """Null for uploads and built-ins; of the hub with the commit that was fetched."""
     sha256: str | None
     size: int | None
     info: DatasetInfo | PackageInfo | None
@@ -79,7 +80,7 @@ class Dataset(Answer):
                 "name": row.name,
                 "state": row.state,
                 "options": row.options,
-                "uri": None if row.uploaded else row.uri,
+                "uri": row.options.get("hub", {}).get("uri") if row.uploaded else row.uri,
                 "sha256": row.sha256,
                 "size": row.size,
                 "info": row.info,

@@ -46,12 +46,12 @@ def page(looks: Sequence[Look], next_cursor: str | None) -> str:
 
 def metrics(found: Mapping[str, Sequence[Plain]]) -> str:
     """The JSON of series of points (`api.schemas.jobs.Metrics`)."""
-    series = (f"{_quoted(name)}:[{','.join(map(_point, points))}]" for name, points in found.items())
+    series = (f"{_quoted(name)}:[{_points(points)}]" for name, points in found.items())
     return f'{{"object":"metrics","data":{{{",".join(series)}}}}}'
 
 
-def _point(point: Plain) -> str:
-    return f'{{"step":{point.step},"value":{point.value!r},"at":"{rfc3339_of(point.at)}"}}'
+def _points(points: Sequence[Plain]) -> str:
+    return ",".join([f'{{"step":{step},"value":{value!r},"at":"{rfc3339_of(at)}"}}' for _, step, value, at in points])
 
 
 def model(look: Look) -> Job:

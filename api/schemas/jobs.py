@@ -46,6 +46,16 @@ SPECS: dict[str, JsonValue] = {
             "metadata": {"owner": "ada"},
         },
     },
+    "another library's model": {
+        "summary": "A configuration of transformers, from scratch",
+        "value": {
+            "family": "python",
+            "dataset": {"builtin": "python-text", "part": "json"},
+            "task": "language_modeling",
+            "model": {"kind": "transformers", "config": {"model_type": "gpt2", "n_layer": 2}, "context": 64},
+            "training": {"steps": 400},
+        },
+    },
 }
 """Examples of descriptions."""
 

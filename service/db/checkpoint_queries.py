@@ -49,3 +49,11 @@ def of_visible_job(
 def take_back(session: Session, job_id: str, mark: str) -> None:
     """No checkpoint of the job has the mark any more."""
     session.execute(update(Checkpoint).where(Checkpoint.job_id == job_id).values({mark: False}))
+
+
+def uploaded(session: Session, project: str, sha256: str) -> Checkpoint | None:
+    """The newest checkpoint with this content that is no job's."""
+    found = select(Checkpoint).where(
+        Checkpoint.project == project, Checkpoint.sha256 == sha256, Checkpoint.job_id.is_(None)
+    )
+    return session.scalars(found.order_by(Checkpoint.id.desc()).limit(1)).one_or_none()

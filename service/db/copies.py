@@ -14,6 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from service.db import file_queries
+from service.db.limits import LONG_WORK
 from service.db.session import Database, version
 
 
@@ -52,7 +53,7 @@ def check_empty(url: str) -> None:
         if (path := _file_of(url)).exists():
             raise CopyError(f"there is a database at {path} already: name another --data-dir, or move it away")
         return
-    database = Database(url)
+    database = Database(url, LONG_WORK)
     try:
         if inspect(database.engine).get_table_names():
             raise CopyError("the database is not empty: name one that is")
@@ -81,12 +82,11 @@ def _copy_sqlite(url: str, target: Path) -> Copy:
 
 def _copy_postgresql(url: str, target: Path) -> Copy:
     """The dump and the list of files are of the same moment: both read from one snapshot."""
-    database = Database(url)
+    database = Database(url, LONG_WORK)
     try:
         schema = _schema(database, make_url(url).render_as_string())
         options = {"isolation_level": "REPEATABLE READ"}
         with database.engine.connect().execution_options(**options) as connection, Session(connection) as session:
-            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             snapshot = session.scalar(text("SELECT pg_export_snapshot()"))
             files = _files(session)
             _run("pg_dump", url, "--format=custom", f"--snapshot={snapshot}", f"--file={target}")

@@ -7,14 +7,27 @@ What is read grows with what is shown, not with how many points there are: each 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Row, func, select, type_coerce
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    Select,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    literal,
+    select,
+    type_coerce,
+    values,
+)
 from sqlalchemy.orm import Session
 
 from service.db.models import MetricPoint as Stored
 
-Conditions = tuple[ColumnElement[bool], ...]
+Plain = tuple[str, int, float, int]
+"""A point as the database has it: name, step, value, and its time in milliseconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -27,58 +40,58 @@ class Point:
     at: datetime
 
 
-class Plain(NamedTuple):
-    """The same as the database has it: `at` in milliseconds since 1970."""
-
-    name: str
-    step: int
-    value: float
-    at: int
-
-
 _TABLE = Stored.__table__.columns
-_COLUMNS = (_TABLE["name"], _TABLE["step"], _TABLE["value"], type_coerce(_TABLE["at"], BigInteger).label("at"))
+_JOB, _MOST = bindparam("job", type_=Text), bindparam("most", type_=BigInteger)
 
 
-def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: int) -> list[Plain]:
-    """At most `most` >= 2 points of each name, in order of name and step.
+def thinned(session: Session, job_id: str, names: Sequence[str] | None, most: int) -> Sequence[Plain]:
+    """At most `most` >= 2 points of each name, in order of name and step; by one statement.
 
     The steps of a name with more are laid out in `most` intervals of equal length, the last of which holds the last
     step alone; the first point of each interval is kept, so the first and the last point always are.
     """
-    known = _names(session, job_id) if names is None else sorted(set(names))
-    rows: list[Row[Any]] = []
-    for name in known:
-        mine = (_TABLE["job_id"] == job_id, _TABLE["name"] == name)
-        are_more = session.scalar(select(_TABLE["step"]).where(*mine).order_by(_TABLE["step"]).offset(most).limit(1))
-        rows += _all(session, mine) if are_more is None else _some(session, mine, most)
-    return [Plain(row.name, row.step, row.value, row.at) for row in rows]
+    statement = _OF_ALL if names is None else _kept(_given(names))
+    return session.execute(statement, {"job": job_id, "most": most}).all()
 
 
-def _names(session: Session, job_id: str) -> list[str]:
-    """Names that the job has points of, by a seek for each."""
-    first = select(func.min(Stored.name).label("name")).where(Stored.job_id == job_id)
-    walk = first.cte("names", recursive=True)
-    following = select(func.min(Stored.name)).where(Stored.job_id == job_id, Stored.name > walk.c.name)
-    walk = walk.union_all(select(following.scalar_subquery()).where(walk.c.name.is_not(None)))
-    return list(session.scalars(select(walk.c.name).where(walk.c.name.is_not(None)).order_by(walk.c.name)))
+def _all_names() -> CTE:
+    """Names that the job has points of, by a seek for each; the last is NULL."""
+    walk = select(func.min(_TABLE["name"]).label("name")).where(_TABLE["job_id"] == _JOB).cte("names", recursive=True)
+    following = select(func.min(_TABLE["name"])).where(_TABLE["job_id"] == _JOB, _TABLE["name"] > walk.c.name)
+    return walk.union_all(select(following.scalar_subquery()).where(walk.c.name.is_not(None)))
 
 
-def _all(session: Session, mine: Conditions) -> Sequence[Row[Any]]:
-    return session.execute(select(*_COLUMNS).where(*mine).order_by(_TABLE["step"])).all()
+def _given(names: Sequence[str]) -> CTE:
+    return values(column("name", Text), name="given").data([(name,) for name in sorted(set(names))]).cte("names")
 
 
-def _some(session: Session, mine: Conditions, most: int) -> Sequence[Row[Any]]:
-    """The first point of each interval of steps."""
-    step = _TABLE["step"]
-    # Two seeks: SQLite would read all steps for both of them in one.
-    ends = (select(each(step)).where(*mine).scalar_subquery() for each in (func.min, func.max))
-    first, last = session.execute(select(*ends)).one()
-    walk = select(func.min(step).label("step")).where(*mine).cte("kept", recursive=True)
+def _kept(names: CTE) -> Select[str, int, float, int]:
+    """The points that are kept of each of these names."""
+    table, step = _TABLE, _TABLE["step"]
+    mine = (table["job_id"] == _JOB, table["name"] == names.c.name)
+    # A seek each: SQLite would read all steps for the first and the last in one.
+    first, last = (select(each(step)).where(*mine).scalar_subquery() for each in (func.min, func.max))
+    beyond = select(step).where(*mine).order_by(step).offset(_MOST).limit(1).scalar_subquery()
+    ends = select(names.c.name, first.label("first"), last.label("last"), beyond.is_not(None).label("are_more")).cte(
+        "ends"
+    )
+    begun = select(ends.c.name, ends.c.first.label("step"), ends.c.first, ends.c.last, ends.c.are_more)
+    walk = begun.where(ends.c.first.is_not(None)).cte("kept", recursive=True)
     # The interval after the one that a kept step lies in, and the smallest step that lies there.
-    interval = (walk.c.step - first) * (most - 1) // (last - first) + 1
-    begin = first + (interval * (last - first) + most - 2) // (most - 1)
-    following = select(func.min(step)).where(*mine, step >= begin).scalar_subquery()
-    walk = walk.union_all(select(following).where(walk.c.step < last))
-    kept = select(walk.c.step).subquery()
-    return session.execute(select(*_COLUMNS).join(kept, kept.c.step == step).where(*mine).order_by(step)).all()
+    span, parts = walk.c.last - walk.c.first, _MOST - 1
+    interval = (walk.c.step - walk.c.first) * parts // span + 1
+    begin = walk.c.first + (interval * span + _MOST - 2) // parts
+    wanted = case((walk.c.are_more, begin), else_=walk.c.step + literal(1))
+    following = select(func.min(step)).where(table["job_id"] == _JOB, table["name"] == walk.c.name, step >= wanted)
+    walk = walk.union_all(
+        select(walk.c.name, following.scalar_subquery(), walk.c.first, walk.c.last, walk.c.are_more).where(
+            walk.c.step < walk.c.last
+        )
+    )
+    found = (table["name"], step, table["value"], type_coerce(table["at"], BigInteger).label("at"))
+    is_kept = (table["job_id"] == _JOB) & (table["name"] == walk.c.name) & (step == walk.c.step)
+    return select(*found).join(walk, is_kept).order_by(table["name"], step)
+
+
+# Made once, because making a statement costs more than running it.
+_OF_ALL = _kept(_all_names())

@@ -17,6 +17,7 @@ _STATES_THAT_PASS = {
     "40001",  # serialization failure
     "40P01",  # deadlock
     "53300",  # too many connections
+    "25P03",  # it stood still within a transaction, and was ended
     "55P03",  # a lock was waited for too long
     "57P01",  # the server is told to shut down
     "57P02",  # the server crashed

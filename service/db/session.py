@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InvalidatePoolError
 from sqlalchemy.orm import Session
 
 from service.db import receipts
+from service.db.limits import Limits
 from service.db.outages import patiently
 from service.db.receipts import Receipt
 
@@ -43,16 +44,15 @@ _POSTGRESQL = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
-    "options": "-c lock_timeout=30s -c idle_in_transaction_session_timeout=60s",
 }
 
 
 class Database:
     """One engine and its two ways in; a process builds one and passes it down."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, limits: Limits | None = None) -> None:
         self.url = url
-        self.engine = _engine(url)
+        self.engine = _engine(url, limits or Limits())
         self._writing = self.engine.execution_options(writes=True)
         # On PostgreSQL each SELECT sees its own moment anyway (READ COMMITTED): a transaction around them would only
         # cost two trips to the server. On SQLite it costs nothing, and all its SELECTs see the same moment.
@@ -106,9 +106,10 @@ class _ReadSession(Session):
         raise RuntimeError("a session for reading writes nothing: use Database.write")
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, limits: Limits) -> Engine:
     if not url.startswith("sqlite"):
-        engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=_POSTGRESQL)
+        arguments = {**_POSTGRESQL, "options": limits.options}
+        engine = create_engine(url, pool_size=10, max_overflow=20, connect_args=arguments)
         event.listen(engine, "checkin", _note_rest)
         event.listen(engine, "checkout", _ask_rested)
         return engine

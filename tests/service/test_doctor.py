@@ -92,3 +92,13 @@ def test_torch_and_a_real_ray_are_probed(ray_address: str, tmp_path: Path) -> No
     assert {name: findings[name].status for name in ("torch", "gpu", "ray", "ray cluster")} == dict.fromkeys(
         ("torch", "gpu", "ray", "ray cluster"), "ok"
     ), findings
+
+
+def test_optional_packages_are_told_and_their_absence_is_no_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    findings = found(doctor._extras, Settings(data_dir=tmp_path, hub_url="https://hub.example"))
+    assert "https://hub.example" in findings["hub"].message
+    monkeypatch.setattr(doctor.extras, "is_here", lambda _package: False)
+    absent = found(doctor._extras, Settings(data_dir=tmp_path))["transformers"]
+    assert (absent.status, "warpadam[huggingface]" in absent.advice) == ("ok", True)

@@ -16,6 +16,7 @@ import pytest
 
 from service.processes import end_group, free_port, members
 from service.serve import ray_variables
+from service.settings import Settings
 from workers import spares
 from workers.launchers import Ended, Launch, Launcher, LaunchError, ProcessLauncher
 from workers.ray_jobs import RayJobsLauncher
@@ -68,7 +69,7 @@ def dashboard_url() -> Iterator[str]:
         f"--object-store-memory=100000000 --temp-dir={folder} --disable-usage-stats"
     )
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ray_variables().items():
+        for name, value in ray_variables(Settings()).items():
             if name != "RAY_AUTH_TOKEN":  # Ray has read this process's already (tests/fixtures/ray.py)
                 patch.setenv(name, value)
         with (folder / "start.log").open("wb") as log:

@@ -1,16 +1,21 @@
 """From one group of workers to the next: when, with how many, from where; on both databases."""
 
+import queue
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service import attempts, clock, events, jobs
 from service.attempts import Fence
-from service.db.models import Attempt
+from service.db.models import Attempt, Checkpoint
 from service.pages import PageRequest
+from service.states import JobState
+from service.storage import Stored
 from tests.workers.jobs import House
 from tests.workers.plans import Learner, Listener
 from workers.failures import Cause
@@ -20,6 +25,7 @@ from workers.plan import Plan
 from workers.policies import Node
 from workers.regroup import MOST_IN_VAIN, Regroup, start_step
 from workers.reporting import Outcome, Saved, Stop
+from workers.runner import RECORDED, Runner
 from workers.train import train
 
 LOST = Cause("infrastructure", "worker_failed", "A worker was lost.")
@@ -156,3 +162,44 @@ def test_groups_that_get_no_further_are_not_begun_for_ever(house: House) -> None
     assert [isinstance(each, Plan) for each in ends] == [True] * MOST_IN_VAIN + [False]
     further = replace(saved(plan, 10), step=6)
     assert isinstance(again.after(LOST, further, nobody), Plan), "one that got further is a new beginning"
+
+
+@pytest.mark.parametrize(("patience_s", "kept"), [(15.0, [7]), (0.3, [])])
+def test_a_pause_before_the_next_group_begins_waits_for_the_checkpoint_under_way(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience_s: float, kept: list[int]
+) -> None:
+    """Nobody hears a stop while workers are being placed, so the attempt is ended at once; but not before its last
+    checkpoint is stored, unless that takes longer than its grace."""
+    house = House.build(database_url, tmp_path, grace_s=patience_s)
+    fence, plan = begun(house, 2)
+    newest, put = saved(plan, 7), house.memory.storage.put
+    stores, codes = threading.Event(), queue.Queue[int]()
+
+    def slowly(kind: str, data: bytes) -> Stored:
+        stores.wait(20)
+        return put(kind, data)
+
+    def leave(code: int) -> None:
+        codes.put(code)
+        runner._recorder._over.set()  # the process would be gone
+
+    monkeypatch.setattr(house.memory.storage, "put", slowly)
+    runner = Runner(house.memory, fence, leave=leave)
+    runner._book.take([newest])
+    runner._book.go_on(plan)
+    runner._oversight.needs_begin = True
+    runner._recorder.start()
+    house.pause(fence.job_id)
+    if kept:
+        with pytest.raises(queue.Empty):
+            codes.get(timeout=0.5)
+        stores.set()
+    assert codes.get(timeout=20) == RECORDED
+    stores.set()
+    runner._recorder.close()
+    runner._book.close()
+    assert house.job(fence.job_id).state == JobState.PAUSED
+    with house.memory.database.read() as session:
+        steps = session.scalars(select(Checkpoint.step).where(Checkpoint.job_id == fence.job_id)).all()
+    assert list(steps) == kept
+    house.memory.database.dispose()

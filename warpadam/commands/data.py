@@ -47,6 +47,10 @@ def add_dataset(
     val_fraction: Annotated[float | None, typer.Option(help="Part kept for validation; 0.1 where absent.")] = None,
     split_seed: Annotated[int | None, typer.Option(help="Seed of the draw of that part.")] = None,
     normalize: Annotated[str | None, typer.Option(help="standard: zero mean and unit variance.")] = None,
+    config: Annotated[str | None, typer.Option(help="Of a data set of the hub: its configuration.")] = None,
+    split: Annotated[str | None, typer.Option(help="Of the hub: train where absent; also train[:10%].")] = None,
+    columns: Annotated[str | None, typer.Option(help="Of the hub: the columns to read, separated by commas.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Of the hub, labelled text: bytes of each that count.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Register a dataset and print its id; with --json also what was understood of it.
@@ -56,6 +60,7 @@ def add_dataset(
     warpadam datasets add houses.csv --target price --normalize standard
     warpadam datasets add pets.zip                      # a folder per class
     warpadam datasets add s3://bucket/patches.npz
+    warpadam datasets add hf://datasets/stanfordnlp/imdb --split train --max-length 512
     warpadam datasets add mymodels/ --format package    # code: a folder, a zip or a wheel
     """
     is_code = file_format == "package" and Path(path).expanduser().is_dir()
@@ -74,6 +79,10 @@ def add_dataset(
             val_fraction=val_fraction,
             split_seed=split_seed,
             normalize=normalize,
+            config=config,
+            split=split,
+            columns=columns.split(",") if columns else None,
+            max_length=max_length,
             progress=True,
         )
     print_json(dataset.raw) if as_json else typer.echo(dataset.id)

@@ -104,12 +104,19 @@ class Datasets(Collection[M]):
         normalize: str | None = None,
         builtin: str | None = None,
         part: str | None = None,
+        config: str | None = None,
+        split: str | None = None,
+        columns: Sequence[str] | None = None,
+        max_length: int | None = None,
         progress: bool = False,
     ) -> Dataset:
         """Registers a dataset: a local file is uploaded; `s3://…`, `https://…` and the like are named by their URI.
 
         With `format="package"` it is code for `model={"entrypoint": "package.module:function", "package": dataset.id}`:
         a zip, a wheel of pure Python, or the folder of a package itself.
+
+        `hf://datasets/<owner>/<name>@<revision>` is a data set of the Hugging Face Hub, of which `config`, `split`,
+        `columns` and `max_length` say what is read.
 
         Without a source: `builtin` names one that the service has, `part` a part of it. Raises DatasetInvalid where the
         service could not make sense of it, with its reason.
@@ -119,7 +126,8 @@ class Datasets(Collection[M]):
         )
         if source is None or "://" in str(source):
             uri = None if source is None else str(source)
-            body = options | given(name=name, uri=uri, builtin=builtin, part=part)
+            of_hub = given(config=config, split=split, columns=columns, max_length=max_length)
+            body = options | of_hub | given(name=name, uri=uri, builtin=builtin, part=part)
             return await self._ready(await self._connection.json("POST", "/v1/datasets", body=body))
         path = Path(source).expanduser()
         fields = {key: str(value) for key, value in ({"name": name or path.stem} | options).items()}

@@ -10,7 +10,8 @@ Task = Literal["regression", "classification", "language_modeling"]
 
 
 class DatasetFields(TypedDict, total=False):
-    """Exactly one of `id`, `uri` and `builtin`; the rest goes with `uri`, `part` with `builtin: python-text`."""
+    """Exactly one of `id`, `uri` and `builtin`; the rest goes with `uri`, `part` with `builtin: python-text`,
+    `config`, `split`, `columns` and `max_length` with a `uri` of the hub."""
 
     id: str
     uri: str
@@ -22,6 +23,10 @@ class DatasetFields(TypedDict, total=False):
     val_fraction: float
     split_seed: int
     normalize: Literal["standard"]
+    config: str
+    split: str
+    columns: Sequence[str]
+    max_length: int
 
 
 class OptimizerFields(TypedDict, total=False):

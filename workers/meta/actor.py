@@ -43,7 +43,9 @@ class FamilyLearner:
     def __init__(self, settings: Settings, family_id: int) -> None:
         settings = settings.with_secrets()
         self._learner = _when_database_is_there(
-            lambda: Learner(Database(settings.database), Storage(settings.storage), settings, family_id)
+            lambda: Learner(
+                Database(settings.database, settings.database_limits), Storage(settings.storage), settings, family_id
+            )
         )
 
     @ray.method(concurrency_group="exchange")

@@ -95,8 +95,8 @@ class LearnerCore:
         return contribution
 
     def _axes_of(self, contribution: Contribution, job: JobFacts) -> tuple[dict[str, int], dict[str, int]]:
-        """Size and sharing of the keys that it may hold; which ones a model of user code has only its worker knows."""
-        if shapes.is_code(job.model):
+        """Size and sharing of the keys that it may hold; which ones a foreign model has only its worker knows."""
+        if shapes.is_foreign(job.model):
             held = {axis_of(name) for name in contribution.sums}
             return believable(job.model, job.anchor, held, self._max_axis)
         return _axes(shapes.canonical_json(job.model), job.anchor, self._max_axis)
