@@ -13,7 +13,8 @@ from service.data.packages import PackageInfo
 from service.db.models import Dataset
 from service.errors import BadReference, DatasetNotReady, Forbidden, InvalidRequest, ServiceError
 from service.settings import Settings
-from service.spec import CodeModel, JobSpec
+from service.spec import JobSpec
+from service.spec_models import CodeModel
 from service.storage import Storage
 
 Refusal = Literal["server", "key"]
