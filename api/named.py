@@ -11,7 +11,8 @@ from service.db import checkpoint_queries
 from service.errors import InvalidRequest
 from service.hub import models
 from service.hub.address import is_hub
-from service.spec import FromCheckpoint, FromFamily, JobSpec, TransformersModel
+from service.spec import FromCheckpoint, FromFamily, JobSpec
+from service.spec_models import TransformersModel
 
 
 def settled(services: Services, caller: Caller, spec: JobSpec) -> JobSpec:

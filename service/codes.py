@@ -7,13 +7,14 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.orm import Session
 
-from service import datasets
+from service import datasets, origins
 from service.data import DataError, FileSource, packages
 from service.data.packages import PackageInfo
 from service.db.models import Dataset
 from service.errors import BadReference, DatasetNotReady, Forbidden, InvalidRequest, ServiceError
 from service.settings import Settings
-from service.spec import CodeModel, JobSpec
+from service.spec import JobSpec
+from service.spec_models import CodeModel
 from service.storage import Storage
 
 Refusal = Literal["server", "key"]
@@ -65,7 +66,7 @@ def open_package(storage: Storage, settings: Settings, row: Dataset, sha256: str
     """The bytes of a ready package of code. Raises DataError where they are gone, or not those of `sha256`."""
     with ExitStack() as stack:
         try:
-            source, _ = stack.enter_context(datasets.opened(storage, settings, datasets.origin_of(row)))
+            source, _ = stack.enter_context(origins.opened(storage, settings, origins.origin_of(row)))
         except ServiceError as error:
             raise DataError(f"The package {row.id} cannot be read any more. {error.detail}") from error
         if not isinstance(source, FileSource):

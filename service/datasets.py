@@ -1,127 +1,40 @@
 """Datasets: registering, finding and opening them.
 
-Registering is two steps, so that no transaction waits for I/O: `examine` reads the data and says what it is, `add`
-writes the row. Data that cannot be used becomes a row too, `invalid`, whose `error` says what to do. What was
+Registering is two steps, so that no transaction waits for I/O: `examining.examine` reads the data and says what it is,
+`add` writes the row. Data that cannot be used becomes a row too, `invalid`, whose `error` says what to do. What was
 registered is pinned by its sha256: `open_arrays` refuses data that has changed since. Equal built-ins and equal outside
 data are one row, so the same job description always means the same dataset.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from service import data, outbound
-from service.data import builtin, formats, outside, packages
-from service.data.source import BuiltinSource, FileSource, Progress, Source, watched
+from service import data
+from service.data.source import BuiltinSource
 from service.db.models import Dataset, Job
 from service.db.session import Database
 from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound, ServiceError
+from service.examining import PACKAGE, Examined, examine, examine_fetched, of_hub
 from service.hub import loading
-from service.hub.address import is_hub
-from service.hub.client import Snapshot
 from service.ids import new_id
+from service.origins import Origin, Uploaded, limits, name_of, opened, origin_of, outside_origin, stored_options, uri_of
 from service.pages import Page, PageRequest, paginate
 from service.settings import Settings
 from service.spec import DatasetOptions, DatasetRef, Task
 from service.states import TERMINAL
-from service.storage import Storage, Stored
+from service.storage import Storage
 
 _ENDED = [str(state) for state in TERMINAL]
-PACKAGE = "package"
-"""The format of a package of user code, which is registered like data and never trained on."""
-
-
-@dataclass(frozen=True)
-class Uploaded:
-    """A file that lies in the storage; `filename` is what its user called it."""
-
-    stored: Stored
-    filename: str
-    hub: dict[str, Any] | None = None
-    """What of the hub it was made from, where it was: pinned to a commit, and never asked for again."""
-
-
-@dataclass(frozen=True)
-class Outside:
-    """A file or folder that lies elsewhere: below the server's data roots, or at a URL."""
-
-    uri: str
-    project: str
-    """Whose stores may be read."""
-
-
-Origin = Uploaded | Outside | BuiltinSource | loading.Wanted
-
-
-@dataclass(frozen=True)
-class Examined:
-    """What `examine` found; exactly one of `info` and `error` is there."""
-
-    origin: Origin
-    options: DatasetOptions
-    """As given, with the format that was recognised."""
-    sha256: str
-    size: int
-    info: data.DatasetInfo | packages.PackageInfo | None = None
-    error: str | None = None
-
-
-def examine(
-    storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions, progress: Progress | None = None
-) -> Examined:
-    """Reads the whole data, and tells `progress` how many bytes of an upload it has read.
-
-    Raises InvalidRequest (param `uri` or `builtin`) where `origin` itself cannot be read, TooLarge where it is that.
-    """
-    if isinstance(origin, loading.Wanted):
-        return _examine_fetched(storage, settings, origin, loading.pin(settings, origin), options)
-    with ExitStack() as stack:
-        try:
-            source, sha256 = stack.enter_context(opened(storage, settings, origin))
-            if progress is not None and isinstance(source, FileSource):
-                source = watched(source, progress)
-        except data.DataError as error:
-            raise InvalidRequest(str(error), param="builtin") from error
-        try:
-            info = _inspect(source, options, settings)
-        except data.DataError as error:
-            size = 0 if isinstance(source, BuiltinSource) else source.size
-            return Examined(origin, options, sha256, size, error=str(error))
-    understood = options.model_copy(update={"format": info.format})
-    return Examined(origin, understood, sha256, info.size_bytes, info=info)
-
-
-def _examine_fetched(
-    storage: Storage, settings: Settings, wanted: loading.Wanted, snapshot: Snapshot, options: DatasetOptions
-) -> Examined:
-    """A data set of the hub becomes an upload of ours, which is then read like any other."""
-    fetched = loading.fetch(storage, settings, wanted, snapshot, options.target)
-    origin = Uploaded(fetched.stored, fetched.filename, _of_hub(wanted, snapshot, options))
-    read_as = options.model_copy(update={"format": fetched.format, "target": fetched.target})
-    return examine(storage, settings, origin, DatasetOptions.model_validate(read_as.model_dump()))
-
-
-def _of_hub(wanted: loading.Wanted, snapshot: Snapshot, options: DatasetOptions) -> dict[str, Any]:
-    """What is stored of it, and makes two of them equal; `options` themselves say how our own file is read."""
-    columns = None if wanted.columns is None else list(wanted.columns)
-    asked = {"config": wanted.config, "split": wanted.split, "columns": columns, "max_length": wanted.max_length}
-    return {"uri": str(snapshot.address), "commit": snapshot.commit, **asked, "target": options.target}
-
-
-def _inspect(source: Source, options: DatasetOptions, settings: Settings) -> data.DatasetInfo | packages.PackageInfo:
-    if isinstance(source, FileSource) and (options.format or formats.sniff(source)) == PACKAGE:
-        return packages.inspect(source)
-    return data.inspect(source, options, _limits(settings))
 
 
 def add(session: Session, project: str, examined: Examined, now: datetime) -> Dataset:
     """The row of what was examined; an equal one that is already there, unless a user uploaded it."""
-    options = _stored_options(examined.origin, examined.options)
+    options = stored_options(examined.origin, examined.options)
     if not isinstance(examined.origin, Uploaded) or examined.origin.hub:
         found = _equal(session, project, examined.origin, options, examined.sha256)
         if found is not None:
@@ -145,7 +58,7 @@ def begin(session: Session, project: str, upload: Uploaded, options: DatasetOpti
 def conclude(row: Dataset, examined: Examined) -> None:
     """Writes down what was found."""
     row.state = "ready" if examined.info else "invalid"
-    row.options = _stored_options(examined.origin, examined.options)
+    row.options = stored_options(examined.origin, examined.options)
     row.sha256, row.size = examined.sha256, examined.size
     row.info = examined.info.model_dump(mode="json") if examined.info else None
     row.error = examined.error
@@ -155,10 +68,10 @@ def _row(project: str, origin: Origin, options: DatasetOptions, now: datetime) -
     return Dataset(
         id=new_id("ds"),
         project=project,
-        name=data.printable(options.name or _name(origin), 200),
+        name=data.printable(options.name or name_of(origin), 200),
         state="inspecting",
-        options=_stored_options(origin, options),
-        uri=_uri(origin),
+        options=stored_options(origin, options),
+        uri=uri_of(origin),
         uploaded=isinstance(origin, Uploaded),
         created_at=now,
     )
@@ -181,7 +94,7 @@ def register(
     """`examine` and `add`; a built-in that was registered before is found without reading it."""
     if isinstance(origin, BuiltinSource):
         with database.read() as session:
-            found = _equal(session, project, origin, _stored_options(origin, options), None)
+            found = _equal(session, project, origin, stored_options(origin, options), None)
         if found is not None:
             return found
     examined = _examined_once(database, storage, settings, project, origin, options)
@@ -206,8 +119,8 @@ def _examined_once(
         return examine(storage, settings, origin, options)
     snapshot = loading.pin(settings, origin)
     with database.read() as session:
-        found = _fetched_before(session, project, _of_hub(origin, snapshot, options), options)
-    return found or _examine_fetched(storage, settings, origin, snapshot, options)
+        found = _fetched_before(session, project, of_hub(origin, snapshot, options), options)
+    return found or examine_fetched(storage, settings, origin, snapshot, options)
 
 
 def for_spec(
@@ -247,15 +160,6 @@ def for_spec(
     if row.state != "ready":
         raise InvalidRequest(row.error or "This data cannot be used.", param=param)
     return row
-
-
-def outside_origin(ref: DatasetRef, project: str) -> Outside | loading.Wanted:
-    """Where the `uri` of a request leads."""
-    uri = ref.uri or ""
-    if not is_hub(uri):
-        return Outside(uri, project)
-    columns = None if ref.columns is None else tuple(ref.columns)
-    return loading.Wanted(uri, project, ref.config, ref.split or "train", columns, ref.max_length or 256)
 
 
 def get(session: Session, project: str, id_: str) -> Dataset:
@@ -308,7 +212,7 @@ def open_arrays(storage: Storage, settings: Settings, row: Dataset, task: Task) 
             raise data.DataError(
                 f"The data of {row.id} has changed since it was registered: register it again and use the new id."
             )
-        return data.load(source, options, task, _limits(settings))
+        return data.load(source, options, task, limits(settings))
 
 
 def _find(session: Session, project: str, id_: str) -> Dataset | None:
@@ -325,7 +229,7 @@ def _equal(
         Dataset.deleted_at.is_(None),
         Dataset.state == "ready",
         Dataset.uploaded.is_(isinstance(origin, Uploaded)),
-        Dataset.uri == _uri(origin),
+        Dataset.uri == uri_of(origin),
     )
     if sha256 is not None:
         statement = statement.where(Dataset.sha256 == sha256)
@@ -347,65 +251,3 @@ def _fetched_before(session: Session, project: str, hub: dict[str, Any], options
         if row.options["hub"] == hub and asked.items() <= row.options.items():
             return row
     return None
-
-
-def _uri(origin: Origin) -> str | None:
-    if isinstance(origin, Uploaded):
-        return origin.stored.path
-    return origin.uri if isinstance(origin, Outside | loading.Wanted) else None
-
-
-def _name(origin: Origin) -> str:
-    if isinstance(origin, Uploaded):
-        return origin.filename
-    if isinstance(origin, Outside | loading.Wanted):
-        return origin.uri.rstrip("/").rsplit("/", 1)[-1]
-    return f"{origin.name}/{origin.part}" if origin.part else origin.name
-
-
-def _stored_options(origin: Origin, options: DatasetOptions) -> dict[str, Any]:
-    stored = options.model_dump(mode="json")
-    if isinstance(origin, BuiltinSource):
-        stored |= {"builtin": origin.name, "part": origin.part, "release": builtin.release(origin)}
-    elif isinstance(origin, Uploaded):
-        stored["filename"] = data.printable(origin.filename, 200)
-        if origin.hub is not None:
-            stored["hub"] = origin.hub
-    return stored
-
-
-def origin_of(row: Dataset) -> Origin:
-    if row.uploaded:
-        stored = Stored(row.uri or "", row.sha256 or "", row.size or 0)
-        return Uploaded(stored, row.options.get("filename") or "the upload", row.options.get("hub"))
-    if row.uri is not None:
-        return Outside(row.uri, row.project)
-    return BuiltinSource(row.options["builtin"], row.options.get("part"))
-
-
-@contextmanager
-def opened(storage: Storage, settings: Settings, origin: Origin) -> Iterator[tuple[Source, str]]:
-    """The source and its sha256, for as long as the context lasts."""
-    if isinstance(origin, Uploaded):
-        stored = origin.stored
-        yield FileSource(origin.filename, stored.size, lambda: storage.open(stored.path)), stored.sha256
-    elif isinstance(origin, Outside):
-        with outside.opened(
-            origin.uri,
-            settings.data_roots,
-            settings.max_upload_bytes,
-            outbound.Guard.of(settings),
-            project=origin.project,
-            stores=settings.data_stores,
-        ) as found:
-            yield found
-    elif isinstance(origin, BuiltinSource):
-        yield origin, builtin.digest(origin)
-    else:
-        raise TypeError("a data set of the hub is fetched before it is read")
-
-
-def _limits(settings: Settings) -> data.Limits:
-    return data.Limits(
-        max_bytes=settings.max_upload_bytes, memory_bytes=settings.data_memory_bytes, scratch=settings.scratch
-    )

@@ -15,12 +15,13 @@ from threading import Event
 
 from sqlalchemy.orm import Session
 
-from service import clock, datasets
+from service import clock, datasets, examining, origins
 from service.data.source import Progress
-from service.datasets import Examined, Uploaded
 from service.db import dataset_queries
 from service.db.models import Dataset
 from service.db.session import Database
+from service.examining import Examined
+from service.origins import Uploaded
 from service.settings import Settings
 from service.spec import DatasetOptions
 from service.storage import Storage
@@ -72,7 +73,7 @@ class Inspector:
         options = DatasetOptions.model_validate(row.options, extra="ignore")
         try:
             with self._beating(row.id) as told:
-                examined = datasets.examine(self.storage, self.settings, datasets.origin_of(row), options, told)
+                examined = examining.examine(self.storage, self.settings, origins.origin_of(row), options, told)
         except InspectionEnded:
             self.database.write(lambda session: self._release(session, row.id))
         else:

@@ -19,7 +19,9 @@ from service.db import family_queries, match_queries
 from service.db.models import Dataset, Family, FamilyMatch
 from service.errors import BadReference, InvalidRequest, NotFound, QuotaExceeded
 from service.ids import new_id
-from service.spec import NAME_PATTERN, Convnet, DatasetRef, FromCheckpoint, JobSpec, Mlp, Part, Task, Transformer
+from service.spec import NAME_PATTERN, DatasetRef, FromCheckpoint, JobSpec, Task
+from service.spec_models import Convnet, Mlp, Transformer
+from service.spec_parts import Part
 from warpadam import shapes
 
 MAX_TRIES = 3

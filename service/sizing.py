@@ -5,7 +5,8 @@ import math
 from service.data.info import VOCABULARY, DatasetInfo
 from service.errors import FieldError, InvalidRequest
 from service.hub import models as hub_models
-from service.spec import MAX_STEPS, CodeModel, Convnet, JobSpec, Mlp, Transformer, TransformersModel
+from service.spec import MAX_STEPS, JobSpec
+from service.spec_models import CodeModel, Convnet, Mlp, Transformer, TransformersModel
 
 _CONTEXT = {False: "model.context", True: "model.kwargs.context"}
 DEFAULT_STEPS = 300

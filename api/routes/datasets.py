@@ -14,7 +14,7 @@ from api.idempotency import Made, OnceDep
 from api.problems import MADE, UPLOAD, problems
 from api.schemas.common import Deleted, Listing, sendable
 from api.schemas.datasets import NAMED, Dataset
-from service import clock, datasets, inspecting
+from service import clock, datasets, examining, inspecting, origins
 from service.access import Caller
 from service.data.source import BuiltinSource
 from service.db import models
@@ -65,9 +65,9 @@ def register_dataset(request: Request, services: ServicesDep, caller: DatasetsWr
         fingerprint, origin, options = _named(request, caller)
 
     def prepare() -> Callable[[Session], Made]:
-        if isinstance(origin, datasets.Uploaded) and inspecting.is_large(services.settings, origin):
+        if isinstance(origin, origins.Uploaded) and inspecting.is_large(services.settings, origin):
             return lambda session: _begin(session, origin, options, services, caller)
-        examined = datasets.examine(services.storage, services.settings, origin, options)
+        examined = examining.examine(services.storage, services.settings, origin, options)
         return lambda session: _add(session, examined, services, caller)
 
     answer = once.plan(fingerprint, prepare)
@@ -75,7 +75,7 @@ def register_dataset(request: Request, services: ServicesDep, caller: DatasetsWr
     return answer
 
 
-def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[object, datasets.Origin, DatasetOptions]:
+def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[object, origins.Origin, DatasetOptions]:
     """The file goes to the storage while it is hashed; there its content is its name."""
     if not uploads.is_form(request):
         raise InvalidRequest("send the file as the last part of a multipart form", param="file")
@@ -85,27 +85,27 @@ def _uploaded(request: Request, services: Services, caller: Caller) -> tuple[obj
     options = validate(DatasetOptions, given, strict=False)
     stored = quotas.store(services, caller, request, STORED_AS, digests.checked(form.file(), sha256))
     filename = uploads.plain_name(form.filename, "upload")
-    return {"options": given, "sha256": stored.sha256}, datasets.Uploaded(stored, filename), options
+    return {"options": given, "sha256": stored.sha256}, origins.Uploaded(stored, filename), options
 
 
-def _named(request: Request, caller: Caller) -> tuple[object, datasets.Origin, DatasetOptions]:
+def _named(request: Request, caller: Caller) -> tuple[object, origins.Origin, DatasetOptions]:
     ref = read_json(request, DatasetRef)
     if ref.id is not None:
         raise InvalidRequest("the service chooses ids; give uri or builtin", param="id")
     options = DatasetOptions(**{name: getattr(ref, name) for name in DatasetOptions.model_fields})
-    origin: datasets.Origin
-    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else datasets.outside_origin(ref, caller.project)
+    origin: origins.Origin
+    origin = BuiltinSource(ref.builtin, ref.part) if ref.builtin else origins.outside_origin(ref, caller.project)
     return ref, origin, options
 
 
-def _add(session: Session, examined: datasets.Examined, services: Services, caller: Caller) -> Made:
-    if isinstance(examined.origin, datasets.Uploaded):
+def _add(session: Session, examined: examining.Examined, services: Services, caller: Caller) -> Made:
+    if isinstance(examined.origin, origins.Uploaded):
         quotas.claim(session, services, caller, examined.origin.stored.size)
     return _made(datasets.add(session, caller.project, examined, clock.now()))
 
 
 def _begin(
-    session: Session, origin: datasets.Uploaded, options: DatasetOptions, services: Services, caller: Caller
+    session: Session, origin: origins.Uploaded, options: DatasetOptions, services: Services, caller: Caller
 ) -> Made:
     quotas.claim(session, services, caller, origin.stored.size)
     return _made(datasets.begin(session, caller.project, origin, options, clock.now()))

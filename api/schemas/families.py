@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from api.schemas.common import Answer, Json, Time, shown
 from service.db import models
 from service.families import FamilyStatus, Promotion
-from service.spec import NAME_PATTERN, Bool, FromJson, Int, Number
+from service.spec import NAME_PATTERN
+from service.spec_parts import Bool, FromJson, Int, Number
 
 
 class FamilyCreate(BaseModel):

@@ -8,7 +8,7 @@ from api.schemas.common import Answer, Json, Time
 from service.db import models
 from service.events import Type
 from service.outbound.guard import MAX_URL
-from service.spec import Bool
+from service.spec_parts import Bool
 
 _EXAMPLE: Json = {
     "id": "wh_01kq3v5n8w6y2d4f7h9k1m3p5r",

@@ -16,7 +16,8 @@ from service.errors import InvalidRequest
 from service.hub import address, extras
 from service.hub.client import Hub, Snapshot
 from service.settings import Settings
-from service.spec import JobSpec, TransformersModel
+from service.spec import JobSpec
+from service.spec_models import TransformersModel
 from service.storage import Storage, Stored
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"

@@ -3,8 +3,9 @@
 import pytest
 from starlette.testclient import TestClient
 
-from service import datasets
-from service.datasets import Examined, Origin
+from service import examining
+from service.examining import Examined
+from service.origins import Origin
 from service.settings import Settings
 from service.spec import DatasetOptions
 from service.storage import Storage
@@ -38,7 +39,7 @@ def test_a_refused_request_leaves_its_key_free(client: TestClient) -> None:
 
 def test_a_request_in_flight_is_409(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second request comes while the first reads its data, before its transaction."""
-    examine = datasets.examine
+    examine = examining.examine
     meanwhile: list[tuple[int, str]] = []
 
     def slow(storage: Storage, settings: Settings, origin: Origin, options: DatasetOptions) -> Examined:
@@ -46,7 +47,7 @@ def test_a_request_in_flight_is_409(client: TestClient, monkeypatch: pytest.Monk
         meanwhile.append((answer.status_code, answer.json()["code"]))
         return examine(storage, settings, origin, options)
 
-    monkeypatch.setattr(datasets, "examine", slow)
+    monkeypatch.setattr(examining, "examine", slow)
     assert client.post("/v1/datasets", json={"builtin": "digits"}, headers=_key("k")).status_code == 201
     assert meanwhile == [(409, "idempotency_in_flight")]
 

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from sqlalchemy.orm import Session
 
-from service import datasets
+from service import datasets, origins
 from service.data import BuiltinSource, DataError, builtin
 from service.data import reading as data_reading
-from service.datasets import Outside, Uploaded
 from service.db.models import Dataset, Family, Job
 from service.db.session import Database
 from service.errors import BadReference, DatasetNotReady, InUse, InvalidRequest, NotFound, TooLarge
 from service.ids import new_id
+from service.origins import Outside, Uploaded
 from service.pages import PageRequest
 from service.settings import Settings
 from service.spec import DatasetOptions, DatasetRef
@@ -55,7 +55,7 @@ def upload(storage: Storage, content: bytes, filename: str = "data.npz") -> Uplo
     return Uploaded(storage.put("datasets", content), filename)
 
 
-def register(database: Database, storage: Storage, settings: Settings, origin: datasets.Origin) -> Dataset:
+def register(database: Database, storage: Storage, settings: Settings, origin: origins.Origin) -> Dataset:
     return datasets.register(database, storage, settings, "default", origin, options=OPTIONS)
 
 

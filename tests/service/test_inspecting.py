@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service import clock, datasets, inspecting
+from service import clock, datasets, examining, inspecting
 from service.data import source
-from service.datasets import Uploaded
 from service.db.models import Dataset
 from service.db.session import Database
 from service.errors import StorageFull
 from service.inspecting import Inspector
+from service.origins import Uploaded
 from service.settings import Settings
 from service.spec import DatasetOptions
 from service.storage import Storage
@@ -80,17 +80,17 @@ def test_a_lost_one_is_taken_over_when_its_lease_ends_and_can_write_nothing_more
 ) -> None:
     id_ = begin(inspector)
     other = replace(inspector, id="other")
-    examine = datasets.examine
+    examine = examining.examine
 
-    def lost(*arguments: object) -> datasets.Examined:
+    def lost(*arguments: object) -> examining.Examined:
         assert not other.run_once()
         expire(inspector, id_)
-        monkeypatch.setattr(datasets, "examine", examine)
+        monkeypatch.setattr(examining, "examine", examine)
         assert other.run_once()
         assert read(inspector, id_).state == "ready"
         return replace(examine(*arguments), info=None, error="too late")  # type: ignore[arg-type]
 
-    monkeypatch.setattr(datasets, "examine", lost)
+    monkeypatch.setattr(examining, "examine", lost)
     assert inspector.run_once()
     assert (read(inspector, id_).state, read(inspector, id_).error) == ("ready", None)
 
@@ -103,7 +103,7 @@ def test_data_that_ends_its_inspector_each_time_becomes_invalid(
     def full(*_: object) -> None:
         raise StorageFull("no room")
 
-    monkeypatch.setattr(datasets, "examine", full)
+    monkeypatch.setattr(examining, "examine", full)
     for _ in range(inspecting.MAX_INSPECTIONS):
         with pytest.raises(StorageFull):
             inspector.run_once()
@@ -135,7 +135,7 @@ def test_beats_tell_how_far_it_is_and_prolong_the_lease(inspector: Inspector, mo
                 break
         return watched(file, progress)
 
-    monkeypatch.setattr(datasets, "watched", watching)
+    monkeypatch.setattr(examining, "watched", watching)
     inspector.run_once()
     assert seen[-1] == 100
     assert read(inspector, id_).state == "ready"

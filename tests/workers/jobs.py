@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from service import attempts, clock, datasets, events, jobs, metrics
+from service import attempts, clock, datasets, events, examining, jobs, metrics, origins
 from service.attempts import Claim, Fence
 from service.db.models import Job
 from service.pages import PageRequest
@@ -66,8 +66,8 @@ class House:
     def package(self, files: dict[str, str | bytes]) -> str:
         """Registers a package of user code; its id."""
         memory, options = self.memory, DatasetOptions(format="package")
-        origin = datasets.Uploaded(memory.storage.put("datasets", packed(files)), "net.zip")
-        examined = datasets.examine(memory.storage, memory.settings, origin, options)
+        origin = origins.Uploaded(memory.storage.put("datasets", packed(files)), "net.zip")
+        examined = examining.examine(memory.storage, memory.settings, origin, options)
         assert examined.error is None
         return memory.database.write(lambda session: datasets.add(session, "default", examined, clock.now())).id
 
@@ -116,7 +116,7 @@ def _upload(memory: Memory) -> str:
     split, file = regression(), io.BytesIO()
     np.savez(file, x_train=split.x_train, y_train=split.y_train, x_val=split.x_val, y_val=split.y_val)
     stored = memory.storage.put("datasets", file.getvalue())
-    origin = datasets.Uploaded(stored, "values.npz")
-    examined = datasets.examine(memory.storage, memory.settings, origin, DatasetOptions())
+    origin = origins.Uploaded(stored, "values.npz")
+    examined = examining.examine(memory.storage, memory.settings, origin, DatasetOptions())
     row = memory.database.write(lambda session: datasets.add(session, "default", examined, clock.now()))
     return row.id

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from service.spec import CodeModel
+from service.spec_models import CodeModel
 from workers.code.axes import axis_keys
 from workers.code.blame import BadModelError
 from workers.plan import Plan
