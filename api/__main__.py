@@ -29,7 +29,7 @@ def main() -> int:
         return 2
     _say_who_may(settings)
     gc.collect()
-    gc.freeze()  # what is there for good is not looked through again and again: that held up every request for 0.1 s
+    gc.freeze()  # what is there for good need not be looked through by every full collection
     uvicorn.run(
         app,
         host=settings.host,
