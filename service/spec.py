@@ -20,7 +20,7 @@ MAX_STEPS = 100_000_000
 
 Task = Literal["regression", "classification", "language_modeling"]
 Format = Literal["npz", "csv", "parquet", "images", "text", "package"]
-Columns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=10_000)]
+Columns = Annotated[list[Annotated[str, Field(max_length=200)]], Field(min_length=1, max_length=4_000)]
 
 
 class DatasetOptions(Part):

@@ -47,7 +47,8 @@ def metadata_filter(request: Request) -> dict[str, list[str]]:
         if name.partition("[")[0] != "metadata":
             continue
         key = name.removeprefix("metadata[").removesuffix("]")
-        if name != f"metadata[{key}]" or not key:
+        # A client that nests objects writes metadata[a][b], and means no key that is called "a][b".
+        if name != f"metadata[{key}]" or not key or "][" in key:
             raise InvalidRequest("write it as metadata[key]=value", param="metadata")
         found.setdefault(key, []).append(value)
         if len(found) > MAX_METADATA:  # each is a condition of its own, and databases take so many only

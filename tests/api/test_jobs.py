@@ -131,6 +131,7 @@ def test_jobs_are_found_by_their_filters(client: TestClient, dataset: str) -> No
     assert found("?metadata[other]=ada") == set()
     assert client.get("/v1/jobs?state=sleeping").json()["param"].startswith("state")
     assert client.get("/v1/jobs?metadata=ada").status_code == 422
+    assert client.get("/v1/jobs?metadata[owner][name]=ada").json()["param"] == "metadata"
     assert client.get("/v1/jobs?stat=queued").json()["param"] == "stat"
 
 
