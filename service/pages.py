@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 DEFAULT_LIMIT = 20
 MAX_LIMIT = 100
+MAX_INTEGER = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ def paginate(
     Raises InvalidRequest (param `limit` or `after`) for a limit below 1 and for a cursor that is not one, or was made
     with other `filters`.
     """
-    limit, seal = _limit(request), _seal(filters)
+    limit, seal = _limit(request), sealed(filters)
     if request.after is not None:
-        last = _read(request.after, seal)
+        last = _read(request.after, seal, key.type.python_type)
         statement = statement.where(key < last if newest_first else key > last)
     ordered = statement.order_by(key.desc() if newest_first else key.asc()).limit(limit + 1)
     rows = list(session.scalars(ordered))
@@ -68,10 +69,8 @@ def page_of_ids(
 
     Raises InvalidRequest as `paginate` does.
     """
-    limit, seal = _limit(request), _seal(filters)
-    last = None if request.after is None else _read(request.after, seal)
-    if not isinstance(last, str | None):
-        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after")
+    limit, seal = _limit(request), sealed(filters)
+    last = None if request.after is None else _read(request.after, seal, str)
     ids = find(last, limit + 1)
     return Page(ids) if len(ids) <= limit else Page(ids[:limit], _write(ids[limit - 1], seal))
 
@@ -82,7 +81,8 @@ def _limit(request: PageRequest) -> int:
     return min(request.limit, MAX_LIMIT)
 
 
-def _seal(filters: Mapping[str, Any]) -> str:
+def sealed(filters: Mapping[str, Any]) -> str:
+    """What a cursor says of the filters it was made with; no secret, so it proves nothing."""
     return hashlib.sha256(json.dumps(filters, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
@@ -90,13 +90,22 @@ def _write(last: Any, seal: str) -> str:
     return base64.urlsafe_b64encode(json.dumps([last, seal]).encode()).decode().rstrip("=")
 
 
-def _read(cursor: str, seal: str) -> Any:
+def _read(cursor: str, seal: str, kind: type[Any]) -> Any:
+    """What `_write` was given, which is a `kind`. Anybody can write a cursor, so nothing of it is believed."""
     try:
-        last, made_with = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except ValueError as error:
-        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after") from error
+        found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, RecursionError) as error:
+        raise _not_a_cursor() from error
+    if not (isinstance(found, list) and len(found) == 2 and type(found[0]) is kind):
+        raise _not_a_cursor()
+    last, made_with = found
     if made_with != seal:
         raise InvalidRequest("this cursor was made with other filters; start again without after", param="after")
-    if not isinstance(last, str | int):
-        raise InvalidRequest("after must be the next_cursor of an earlier page", param="after")
+    # Databases refuse larger integers, and PostgreSQL a text with NUL or with half a character.
+    if abs(last) > MAX_INTEGER if isinstance(last, int) else not (last.isascii() and last.isprintable()):
+        raise _not_a_cursor()
     return last
+
+
+def _not_a_cursor() -> InvalidRequest:
+    return InvalidRequest("after must be the next_cursor of an earlier page", param="after")
