@@ -86,7 +86,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     for public in (system, web):  # nobody need be known for them
         app.include_router(public.router, dependencies=[Depends(read_strictly)])
     _describe(app)
-    app.state.query_names = _query_names(app)
+    app.state.query_parameters = _query_parameters(app)
     app.state.media_types = _media_types(app)
     errors.install(app)
     app.add_middleware(Guard)
@@ -100,10 +100,14 @@ def _describe(app: FastAPI) -> None:
     app.openapi = lambda: made  # type: ignore[method-assign]
 
 
-def _query_names(app: FastAPI) -> dict[tuple[str, str], frozenset[str]]:
-    """(path, method) → names of the query parameters, as the OpenAPI description has them."""
+def _query_parameters(app: FastAPI) -> dict[tuple[str, str], dict[str, bool]]:
+    """(path, method) → query parameters, as the OpenAPI description has them, and whether each may come repeatedly."""
     return {
-        (path, method): frozenset(each["name"] for each in operation.get("parameters", ()) if each["in"] == "query")
+        (path, method): {
+            each["name"]: each["schema"].get("type") in ("array", "object")
+            for each in operation.get("parameters", ())
+            if each["in"] == "query"
+        }
         for path, method, operation in openapi.operations(app.openapi())
     }
 

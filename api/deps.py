@@ -5,6 +5,7 @@ A handler learns the project from its caller only, and gets a caller only by nam
 """
 
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,13 +164,22 @@ async def refuse_media_type(request: Request) -> None:
 
 
 async def refuse_unknown(request: Request) -> None:
-    """Requests are read strictly: raises InvalidRequest for a query parameter that a described route does not have."""
-    allowed = _query_names(request) if request.scope["query_string"] else None
-    if allowed is None:
+    """Requests are read strictly: raises InvalidRequest for a query parameter that a described route does not have, and
+    for one that comes twice where only one is meant: who knows which."""
+    known = _query_parameters(request) if request.scope["query_string"] else None
+    if known is None:
         return
-    unknown = [name for name in dict.fromkeys(request.query_params.keys()) if _filter_name(name) not in allowed]
-    if unknown:
-        raise InvalidRequest.of([FieldError(name, "unknown_field", "unknown parameter") for name in unknown])
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    unknown = [
+        FieldError(name, "unknown_field", "unknown parameter") for name in given if _filter_name(name) not in known
+    ]
+    twice = [
+        FieldError(name, "repeated_field", "given more than once")
+        for name, times in given.items()
+        if times > 1 and not known.get(_filter_name(name), True)
+    ]
+    if unknown or twice:
+        raise InvalidRequest.of(unknown + twice)
 
 
 async def refuse_unstorable(request: Request) -> None:
@@ -197,12 +207,10 @@ def _strings(value: object) -> list[str]:
     return found
 
 
-def _query_names(request: Request) -> frozenset[str] | None:
-    """Names of the query parameters of the request's route, from the OpenAPI description, which is made from it.
-
-    None for what is not described: the web page.
-    """
-    known: dict[tuple[str, str], frozenset[str]] = request.app.state.query_names
+def _query_parameters(request: Request) -> dict[str, bool] | None:
+    """The query parameters of the request's route, from the OpenAPI description, which is made from it; whether each may
+    come repeatedly. None for what is not described: the web page."""
+    known: dict[tuple[str, str], dict[str, bool]] = request.app.state.query_parameters
     return known.get(_operation(request))
 
 

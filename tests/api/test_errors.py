@@ -72,6 +72,14 @@ def test_all_mistakes_are_told_at_once(plain_client: TestClient) -> None:
     assert body["param"] in told
 
 
+def test_a_parameter_that_is_meant_once_is_refused_twice(plain_client: TestClient) -> None:
+    answer = plain_client.get("/v1/families?limit=3&limit=7&after=x&after=x&colour=red&colour=red")
+    told = [(each["param"], each["code"]) for each in answer.json()["errors"]]
+    assert answer.status_code == 422
+    assert told == [("colour", "unknown_field"), ("limit", "repeated_field"), ("after", "repeated_field")]
+    assert plain_client.get("/v1/jobs?state=queued&state=running&metadata[a]=1&metadata[a]=2").status_code == 200
+
+
 def test_text_that_cannot_be_stored_is_refused(plain_client: TestClient) -> None:
     named = plain_client.post("/v1/families", json={"name": "f", "description": "a\0b"})
     escaped = plain_client.post("/v1/families", json={"name": "fine", "description": "a\\u0000b"})
