@@ -208,8 +208,8 @@ def _strings(value: object) -> list[str]:
 
 
 def _query_parameters(request: Request) -> dict[str, bool] | None:
-    """The query parameters of the request's route, from the OpenAPI description, which is made from it; whether each may
-    come repeatedly. None for what is not described: the web page."""
+    """The query parameters of the request's route, from the OpenAPI description, which is made from it; whether each
+    may come repeatedly. None for what is not described: the web page."""
     known: dict[tuple[str, str], dict[str, bool]] = request.app.state.query_parameters
     return known.get(_operation(request))
 
