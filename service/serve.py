@@ -21,9 +21,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from service import bind
+from service.db.outages import passes, patiently
 from service.db.session import Database, upgrade
 from service.processes import free_port
 from service.rotation import KEPT, part_of
@@ -33,6 +36,8 @@ from service.supervisor import Child, Supervisor, with_our_packages
 log = logging.getLogger(__name__)
 
 READY_WITHIN_S = 300.0
+DATABASE_S = 60.0
+"""A database server that starts at the same time is waited for."""
 _RAY_GRACE_S = 10.0
 _API_GRACE_S = 5.0
 _STOP_MARGIN_S = 10.0
@@ -57,6 +62,8 @@ class Options:
 
 def serve(settings: Settings, options: Options) -> None:
     """Runs until SIGTERM or SIGINT; then nothing that it started is left."""
+    if not settings.database.startswith("sqlite"):
+        wait_for_database(settings)
     _check_bind(settings)
     logs = settings.data_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
@@ -231,6 +238,27 @@ def choose_port(host: str, port: int) -> int:
                 f"cannot listen on {host}:{port} ({error.strerror}): pass another --port, or --port 0 for a free one"
             ) from error
     return port
+
+
+def wait_for_database(settings: Settings, patience_s: float = DATABASE_S) -> None:
+    """A database server that starts at the same time, or starts anew, is waited for. Raises OperationalError."""
+    database, told = Database(settings.database, settings.database_limits), False
+
+    def ask() -> None:
+        nonlocal told
+        try:
+            with database.read() as session:
+                session.execute(text("SELECT 1"))
+        except OperationalError as error:
+            if not told and passes(error):
+                log.warning("the database does not answer, it is asked for %g s: %s", patience_s, error.orig)
+            told = True
+            raise
+
+    try:
+        patiently(ask, patience_s)
+    finally:
+        database.dispose()
 
 
 def _check_bind(settings: Settings) -> None:
