@@ -64,6 +64,11 @@ class Storage:
         """Stores `data`. Raises StorageFull."""
         return self.put_stream(kind, [data], max_bytes=len(data))
 
+    def put_file(self, kind: str, path: Path, max_bytes: int) -> Stored:
+        """A file of this machine. Raises what `put_stream` does."""
+        with path.open("rb") as file:
+            return self.put_stream(kind, iter(lambda: file.read(CHUNK), b""), max_bytes)
+
     def put_stream(self, kind: str, chunks: Iterable[bytes], max_bytes: int) -> Stored:
         """Stores what `chunks` yield, hashed while it is written.
 

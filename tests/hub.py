@@ -12,6 +12,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.require import require_module
+
 LOOPBACK = (ip_network("127.0.0.0/8"),)
 
 
@@ -69,7 +71,9 @@ class StandIn:
 
 
 @contextmanager
-def stand_in() -> Iterator[StandIn]:
+def stand_in(package: str) -> Iterator[StandIn]:
+    """A hub for a test that needs the library `package`."""
+    require_module(package, "pip install 'warpadam[huggingface]'")
     hub = StandIn()
 
     class Handler(BaseHTTPRequestHandler):

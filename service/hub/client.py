@@ -73,8 +73,8 @@ class Hub:
 
     def fetch(self, snapshot: Snapshot, paths: Sequence[str], folder: Path, max_bytes: int) -> None:
         """Puts files of a snapshot below a folder. Raises TooLarge, InvalidRequest, Unavailable, StorageFull."""
-        if sum(snapshot.files[path].size for path in paths) > max_bytes:
-            total = sum(snapshot.files[path].size for path in paths)
+        total = sum(snapshot.files[path].size for path in paths)
+        if total > max_bytes:
             raise self._too_large(snapshot, total, max_bytes)
         for path in paths:
             target = folder / path

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from service.errors import InvalidRequest
 from service.hub import address, card, extras
 from service.hub.client import Hub, Snapshot
 from service.settings import Settings
-from service.storage import CHUNK, Storage, Stored
+from service.storage import Storage, Stored
 from service.supervisor import with_our_packages
 
 _README = "README.md"
@@ -83,7 +82,7 @@ def fetch(storage: Storage, settings: Settings, wanted: Wanted, snapshot: Snapsh
         (folder / "data" / _README).write_text(card.rewritten(readme, only=(found["config"], found["files"])))
         made = reader.ask("convert", {**asked, "config": found["config"]}, _CONVERT_S)
         path = folder / "out" / made["file"]
-        stored = storage.put_stream(KIND, _pieces(path), most)
+        stored = storage.put_file(KIND, path, most)
     plain = snapshot.address.repository.rpartition("/")[2]
     return Fetched(stored, f"{plain}{path.suffix}", made["format"], made["target"])
 
@@ -157,12 +156,6 @@ class _Reader:
         if "problem" in said:
             raise _unusable(self._snapshot, said["problem"])
         return said
-
-
-def _pieces(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while piece := file.read(CHUNK):
-            yield piece
 
 
 def _unusable(snapshot: Snapshot, reason: str) -> InvalidRequest:

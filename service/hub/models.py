@@ -89,18 +89,17 @@ def store(storage: Storage, settings: Settings, project: str, found: Weights, pa
     """The file in the storage. Raises TooLarge, Unavailable, StorageFull."""
     with TemporaryDirectory(prefix="warpadam-") as folder:
         Hub(settings, project, param).fetch(found.snapshot, [_WEIGHTS], Path(folder), settings.max_upload_bytes)
-        with (Path(folder) / _WEIGHTS).open("rb") as file:
-            return storage.put_stream(KIND, iter(lambda: file.read(1 << 20), b""), settings.max_upload_bytes)
+        return storage.put_file(KIND, Path(folder) / _WEIGHTS, settings.max_upload_bytes)
 
 
 def resolved(model: TransformersModel, spec: JobSpec, info: DatasetInfo) -> dict[str, object]:
     """The resolved model of `warpadam.shapes`. Raises InvalidRequest where it does not fit the data."""
     config = dict(model.config)
     _check_config(config)
+    vocabulary = config.setdefault("vocab_size", VOCABULARY)
     if spec.task == "language_modeling":
         if model.context is None:
             raise InvalidRequest("language_modeling needs the length of a window.", param="model.context")
-        vocabulary = config.setdefault("vocab_size", VOCABULARY)
         if vocabulary < VOCABULARY:
             message = f"vocab_size is {vocabulary}, and text is bytes: it needs at least {VOCABULARY}."
             raise InvalidRequest(message, param="model.config")
@@ -109,7 +108,6 @@ def resolved(model: TransformersModel, spec: JobSpec, info: DatasetInfo) -> dict
         if len(info.input.shape) != 1:
             message = f"The inputs have the shape {info.input.shape}, and a model of transformers reads rows of tokens."
             raise InvalidRequest(message, param="model.kind")
-        vocabulary = config.setdefault("vocab_size", VOCABULARY)
         sizes = {"input": info.input.shape, "output": info.outputs(spec.task)}
         config.setdefault("pad_token_id", 0)
     for special in ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id"):

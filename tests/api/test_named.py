@@ -17,7 +17,6 @@ from service.hub import extras
 from service.settings import Settings
 from tests.api.conftest import serving
 from tests.hub import LOOPBACK, StandIn, stand_in
-from tests.require import require_module
 from workers.loading import Memory
 from workers.runner import RECORDED, Runner
 
@@ -46,8 +45,7 @@ def weights() -> bytes:
 
 @pytest.fixture
 def hub() -> Iterator[StandIn]:
-    require_module("transformers", "pip install 'warpadam[huggingface]'")
-    with stand_in() as found:
+    with stand_in("transformers") as found:
         yield found
 
 

@@ -8,6 +8,8 @@ import importlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +105,16 @@ def _config(plan: Plan) -> Any:
     return config
 
 
-class _explained:  # noqa: N801  # a context, read as one
+@contextmanager
+def _explained(what: str) -> Iterator[None]:
     """Whatever the library raises is about the model that the job describes."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, BadInputError | MemoryError):
-            reason = " ".join(str(error).split())[:300]
-            raise BadInputError(f"transformers cannot {self._what} this model: {reason}") from error
+    try:
+        yield
+    except (BadInputError, MemoryError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadInputError(f"transformers cannot {what} this model: {reason}") from error
 
 
 def _fitted(plan: Plan, module: nn.Module) -> Prepared:

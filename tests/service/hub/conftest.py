@@ -6,13 +6,11 @@ import pytest
 from service.settings import Settings
 from service.storage import Storage
 from tests.hub import LOOPBACK, StandIn, stand_in
-from tests.require import require_module
 
 
 @pytest.fixture
 def hub() -> Iterator[StandIn]:
-    require_module("datasets", "pip install 'warpadam[huggingface]'")
-    with stand_in() as found:
+    with stand_in("datasets") as found:
         yield found
 
 

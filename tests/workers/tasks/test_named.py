@@ -11,6 +11,7 @@ from service.data.info import DatasetInfo
 from service.hub import models
 from service.learning import JobFacts
 from service.spec import JobSpec
+from service.spec_models import TransformersModel
 from tests.require import require_module
 from tests.service.kit import classes, table, text
 from tests.workers.plans import Learner, Listener, plan
@@ -44,8 +45,8 @@ def named(task: str, config: dict[str, Any], info: DatasetInfo, split: Split, **
             "training": {"steps": 20, "batch_size": 8, "eval_every": 5, "checkpoint_every": 10},
         }
     )  # fmt: skip
-    assert not isinstance(spec.model.model_dump().get("arch"), str)
-    found = models.resolved(spec.model, spec, info)  # type: ignore[arg-type]
+    assert isinstance(spec.model, TransformersModel)
+    found = models.resolved(spec.model, spec, info)
     return plan(split=split, spec=spec, model=found, **{"anchor": ANCHOR, "steps": 20, **fields})
 
 
