@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.convergence.tasks import Task
 from benchmarks.starts import making
 from benchmarks.starts.contributing import Round, contribute
+from benchmarks.starts.families import family as family_of
 from benchmarks.starts.making import Made, product, statistics_of
 from warpadam.learn import RULES
 
@@ -40,7 +41,7 @@ KINDS: Mapping[str, Width] = {
 @cache
 def made(name: str, contributors: int, rounds: int, kind: str) -> Made:
     """The start after each of the first `contributors` had `rounds` turns: `contributors · rounds` jobs in all."""
-    family, width = making.family_of(name), KINDS[kind]
+    family, width = family_of(name), KINDS[kind]
     who = turns(family.contributors[:contributors], rounds, width.jobs)
     weights, under = family.start, None
     assert weights is not None, f"{name}: its jobs share no start"
@@ -62,9 +63,12 @@ def made(name: str, contributors: int, rounds: int, kind: str) -> Made:
 
 
 def turns(tasks: Sequence[Task], times: int, jobs: int) -> list[list[Task]]:
-    """Who is in which round: each task `times` times, in a new order each time. ValueError where they don't go up."""
-    if len(tasks) * times % jobs:
-        raise ValueError(f"{len(tasks)} tasks {times} times are no rounds of {jobs}")
+    """Who is in which round: each task `times` times, in a new order each time, none twice in one round.
+
+    ValueError where that is not possible.
+    """
+    if len(tasks) % jobs:
+        raise ValueError(f"{len(tasks)} tasks are no rounds of {jobs}")
     rng = np.random.default_rng(ORDER)
     order = [tasks[i] for _ in range(times) for i in rng.permutation(len(tasks))]
     return [order[i : i + jobs] for i in range(0, len(order), jobs)]
