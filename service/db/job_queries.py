@@ -71,13 +71,15 @@ def _selected(table: Any, *names: str) -> Any:
 # Made once, because making a statement costs more than running it; of tables, because objects cost more than rows.
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
-_PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure")
+_PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure", "token", "event_seq")
 _TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "groups", "outcome", "failure")
 _SHOWN = (
     _selected(Job, *_JOBS, *_PROGRESS)
     .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))
     .where(Job.id.in_(_IDS), Job.project.in_(bindparam("projects", expanding=True)), Job.deleted_at.is_(None))
 )
+_VERSIONS = _selected(Job, "id", "project", "state", "finished_at", "token", "event_seq")
+_VERSIONS = _VERSIONS.where(Job.id.in_(_IDS), Job.deleted_at.is_(None))
 _IN_LINE: Select[*tuple[Any, ...]] = select(
     Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before
 ).where(Job.id.in_(_IDS))
@@ -91,6 +93,11 @@ def shown(session: Session, places: Collection[tuple[str, str]]) -> Sequence[Row
     """Visible jobs with one of these ids and one of these projects, as plain rows; whoever names several compares."""
     projects, ids = {project for project, _ in places}, {id_ for _, id_ in places}
     return session.execute(_SHOWN, {"ids": list(ids), "projects": list(projects)}).all()
+
+
+def versions(session: Session, job_ids: Collection[str]) -> Sequence[Row[Any]]:
+    """What changes with each change of these jobs' states, of those that are not deleted, as plain rows."""
+    return session.execute(_VERSIONS, {"ids": list(job_ids)}).all()
 
 
 def in_line(session: Session, job_ids: Sequence[str]) -> Sequence[Row[Any]]:
