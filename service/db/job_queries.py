@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     BindParameter,
+    FromClause,
     Row,
     Select,
     Text,
@@ -71,30 +72,31 @@ def _plain(column: Any) -> Any:
     return type_coerce(column, BigInteger).label(column.key) if isinstance(column.type, UtcDateTime) else column
 
 
-def _selected(table: Any, *names: str) -> Any:
-    columns = table.__table__.columns
-    return select(*(_plain(columns[name]) for name in names))
+def _selected(table: FromClause, *names: str) -> Any:
+    return select(*(_plain(table.c[name]) for name in names))
 
 
 # Made once, because making a statement costs more than running it; of tables, because objects cost more than rows.
+_JOB, _ATTEMPT, _TRANSITION = (each.__table__ for each in (Job, Attempt, Transition))
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
 _PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure", "token", "event_seq")
 _TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "groups", "outcome", "failure")
 _SHOWN = (
-    _selected(Job, *_JOBS, *_PROGRESS)
-    .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))
-    .where(Job.id.in_(_IDS), Job.project.in_(bindparam("projects", expanding=True)), Job.deleted_at.is_(None))
+    _selected(_JOB, *_JOBS, *_PROGRESS)
+    .add_columns(_JOB.c.resolved["start_version"].as_integer().label("start_version"))
+    .where(_JOB.c.id.in_(_IDS), _JOB.c.project.in_(bindparam("projects", expanding=True)))
+    .where(_JOB.c.deleted_at.is_(None))
 )
-_VERSIONS = _selected(Job, "id", "project", "state", "finished_at", "token", "event_seq")
-_VERSIONS = _VERSIONS.where(Job.id.in_(_IDS), Job.deleted_at.is_(None))
+_VERSIONS = _selected(_JOB, "id", "project", "state", "finished_at", "token", "event_seq")
+_VERSIONS = _VERSIONS.where(_JOB.c.id.in_(_IDS), _JOB.c.deleted_at.is_(None))
 _IN_LINE: Select[*tuple[Any, ...]] = select(
     Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before
 ).where(Job.id.in_(_IDS))
-_ATTEMPTS = _selected(Attempt, *_TRIES, "created_at", "started_at", "finished_at")
-_ATTEMPTS = _ATTEMPTS.where(Attempt.job_id.in_(_IDS)).order_by(Attempt.number)
-_TRANSITIONS = _selected(Transition, "job_id", "source", "target", "reason", "message", "at")
-_TRANSITIONS = _TRANSITIONS.where(Transition.job_id.in_(_IDS)).order_by(Transition.id)
+_ATTEMPTS = _selected(_ATTEMPT, *_TRIES, "created_at", "started_at", "finished_at")
+_ATTEMPTS = _ATTEMPTS.where(_ATTEMPT.c.job_id.in_(_IDS)).order_by(_ATTEMPT.c.number)
+_TRANSITIONS = _selected(_TRANSITION, "job_id", "source", "target", "reason", "message", "at")
+_TRANSITIONS = _TRANSITIONS.where(_TRANSITION.c.job_id.in_(_IDS)).order_by(_TRANSITION.c.id)
 
 
 def shown(session: Session, places: Collection[tuple[str, str]]) -> Sequence[Row[Any]]:
