@@ -16,7 +16,7 @@ from tests.chaos.ray_view import STAYS
 from tests.fixtures.ray import NAMESPACE
 
 PATIENCE_S = 90.0
-ACTORS = ["RayTrainWorker", "RayTrainWorker", "SynchronizationActor", "TrainController"]
+UNNEEDED = {"DatasetManager", "PlacementGroupCleaner"}
 GROUP = """
 import sys, time
 import ray
@@ -64,7 +64,8 @@ def test_a_killed_driver_leaves_no_actor_and_no_placement_group(ray_connection: 
             job = driver.stdout.readline().strip()
             assert job != ray.get_runtime_context().get_job_id()
             until(began.exists)
-            assert sorted(living(job)) == ACTORS
+            assert living(job).count("RayTrainWorker") == 2
+            assert UNNEEDED.isdisjoint(living(job))
             assert groups() > before
         finally:
             driver.kill()
