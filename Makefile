@@ -45,7 +45,7 @@ fuzz: dev ## send thousands of requests that schemathesis makes up, on each data
 openapi: dev ## write docs/openapi.json anew after a change of the API
 	$(BIN)/python -m api.openapi > docs/openapi.json.new && mv docs/openapi.json.new docs/openapi.json
 
-soak: dev ## 200 small jobs and a burst of 1000 submits through one service; see chaos/soak/chaos.md
+soak: dev ## 200 small jobs and a burst of 1000 submits through one service; see chaos/soak/chaos.md (CHAOS="--database both")
 	$(BIN)/python -m tests.chaos --rounds 0 --database sqlite --soak 200 --burst 1000 --output chaos/soak $(CHAOS)
 
 bench-step: dev ## set up, then measure what a step costs beside AdamW's, in time and in bytes

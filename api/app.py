@@ -26,6 +26,7 @@ from api.routes import (
     web,
     webhooks,
 )
+from api.short import ShortWay
 from service import bind
 from service.db.session import Database
 from service.settings import Settings
@@ -89,6 +90,7 @@ def create_app(settings: Settings, database: Database | None = None, storage: St
     app.state.query_parameters = _query_parameters(app)
     app.state.media_types = _media_types(app)
     errors.install(app)
+    app.add_middleware(ShortWay)
     app.add_middleware(Guard)
     app.add_middleware(CountRequests, telemetry=telemetry)
     return app

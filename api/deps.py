@@ -6,7 +6,7 @@ A handler learns the project from its caller only, and gets a caller only by nam
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -18,15 +18,16 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import Headers
 
 from api.access import Access
+from api.ended import Texts
 from api.errors import HttpError
 from api.hub import Hubs
 from api.inspector import InspectorThread
 from api.kept import KeptFiles
 from api.together import Together
-from service import clock, jobs
 from service.access import SCOPES, Caller
 from service.db.session import Database
 from service.errors import FieldError, InvalidRequest
+from service.jobs import Place
 from service.pages import DEFAULT_LIMIT, MAX_LIMIT, PageRequest
 from service.settings import Settings
 from service.storage import Storage
@@ -47,18 +48,15 @@ class Services:
     hubs: Hubs = field(init=False, default_factory=Hubs)
     inspector: InspectorThread = field(init=False)
     kept: KeptFiles = field(init=False)
-    looks: Together[jobs.Place, jobs.Look] = field(init=False)
+    jobs: Together[Place, bytes] = field(init=False)
+    """Their JSON."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "access", Access(self.settings, self.database))
         folder, most = self.settings.data_dir / "kept", self.settings.keep_warps_bytes
         object.__setattr__(self, "kept", KeptFiles(folder, most))
-        object.__setattr__(self, "looks", Together(self._look))
+        object.__setattr__(self, "jobs", Together(Texts(self.database).read))
         object.__setattr__(self, "inspector", InspectorThread(self.settings, self.database, self.storage))
-
-    def _look(self, wanted: Sequence[jobs.Place]) -> dict[jobs.Place, jobs.Look]:
-        with self.database.read() as session:
-            return jobs.look(session, set(wanted), clock.now())
 
 
 def services_of(request: Request) -> Services:

@@ -169,6 +169,11 @@ def _environment(request: Request, error: Exception) -> Response:
     return answer(request.scope, known) if known else _unexpected(request, error, reraise=True)
 
 
+def known(error: Exception) -> errors.ServiceError | None:
+    """What middleware answers, which stands outside of the app's handlers; None: it is a defect."""
+    return error if isinstance(error, errors.ServiceError) else translate(error)
+
+
 def translate(error: Exception) -> errors.ServiceError | None:
     """What an error of the database or the system means to a user; None: it is a defect."""
     if isinstance(error, OSError):

@@ -16,10 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Access, Admitted
 from api.deps import Services, media_type
-from api.errors import HttpError, answer, translate
+from api.errors import HttpError, answer, known
 from api.slow import paced
 from service import ids
-from service.errors import Forbidden, ServiceError, TooLarge, Unavailable
+from service.errors import Forbidden, TooLarge, Unavailable
 from service.limits import WINDOW_S, Rate
 from service.settings import Settings
 
@@ -61,11 +61,11 @@ class Guard:
             rate += [admitted.rate] if admitted.rate else []
             state["caller"] = admitted.caller
             limit = _check_body(services.settings, scope, headers)
-        except Exception as error:  # middleware stands outside of the app's handlers: the same map is asked here
-            known = error if isinstance(error, ServiceError) else translate(error)
-            if known is None:
+        except Exception as error:
+            told = known(error)
+            if told is None:
                 raise
-            await answer(scope, known)(scope, receive, send_marked)
+            await answer(scope, told)(scope, receive, send_marked)
         else:
             body = _limited(paced(receive), limit)
             if _is_upload(scope, headers):

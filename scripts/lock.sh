@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes requirements.lock, requirements-dev.lock and requirements-bench.lock: every version, for each platform and Python that we support.
+# Writes requirements.lock and requirements-{dev,bench,extras}.lock: every version, for each platform and Python that we support.
 # PyTorch brings its own CUDA packages, with exact versions, where its wheel needs them: they are left out here, so that
 # the CPU wheel, which needs none, installs from the same lock. Hence also no hashes: torch's differ from index to index.
 set -eu
@@ -15,3 +15,4 @@ compile() {
 compile requirements.lock
 compile requirements-dev.lock --extra dev --constraint requirements.lock
 compile requirements-bench.lock --extra bench --constraint requirements-dev.lock
+compile requirements-extras.lock --extra gcs --extra azure --extra huggingface --constraint requirements-dev.lock

@@ -86,7 +86,7 @@ def last_seen(session: Session) -> ClusterState:
 
 def seen(session: Session, project: str | None = None) -> ClusterState:
     """The newest snapshot, with the queue as it is now: everybody's, or that of one project."""
-    counts = job_queries.count_by_state(session, project)
+    counts = job_queries.count_unended(session, project)
     queue = {
         "queued": counts.get(JobState.QUEUED, 0),
         "running": sum(count for state, count in counts.items() if state.has_attempt),

@@ -5,7 +5,8 @@ their job's success (`service.starts.offer`); they are decided once, in one orde
 alone.
 
 Rounds: contributions of an anchor fill a round until one comes whose job began from a version that this round made:
-that one opens the next round, whose base is the newest version. A round makes no version before it has `ENOUGH`.
+that one opens the next round, whose base is the newest version. A round makes no version before it has `ENOUGH`, the
+first one `FIRST`.
 """
 
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from service.db.models import Contribution, Family, Job, JobSum, Json, StartCont
 from service.learning import owned
 from service.storage import Stored
 
-FIRST, ENOUGH = 3, 3
+FIRST, ENOUGH = 3, 5
 """Contributors that the first round, and a later one, need for a version: the weights of one job are no average, and
-who begins from them is worse off than from the seed (docs/starts.md)."""
+who begins from them is worse off than from the seed. The first start comes early, later ones are worth a wait: rounds of
+five go further than rounds of three, and than wide ones where there is far to go (docs/starts.md)."""
 
 
 @dataclass(frozen=True)

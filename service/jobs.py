@@ -29,6 +29,7 @@ __all__ = [
     "Place",
     "Resolved",
     "Submission",
+    "Version",
     "Warning",
     "attempts",
     "cancel",
@@ -43,11 +44,15 @@ __all__ = [
     "resume",
     "submit",
     "transitions",
+    "version",
+    "versions",
 ]
 
 
 Place = tuple[str, str]
 """Project and id of a job."""
+Version = tuple[int, int, int]
+"""Of a job that has ended: when, its fencing token, its last event. What is shown of it stays as long as they do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +183,18 @@ def look(session: Session, wanted: Collection[Place], now: datetime) -> dict[Pla
         (row.project, row.id): Look(row, histories.get(row.id, ()), tries.get(row.id, ()), why.get(row.id))
         for row in rows
     }
+
+
+def version(row: Row[Any]) -> Version | None:
+    """Of a job's row as `Look` has it; None while the job has not ended."""
+    return (row.finished_at, row.token, row.event_seq) if JobState(row.state).is_terminal else None
+
+
+def versions(session: Session, wanted: Collection[Place]) -> dict[Place, Version]:
+    """Of those of these jobs that have ended and are not deleted, by one statement."""
+    rows = job_queries.versions(session, {id_ for _, id_ in wanted})
+    found = {(row.project, row.id): version(row) for row in rows}
+    return {place: found_version for place, found_version in found.items() if found_version and place in wanted}
 
 
 def transitions(session: Session, job_id: str) -> Sequence[Transition]:

@@ -14,7 +14,13 @@ from packaging.utils import canonicalize_name
 from tests.require import missing, require_program
 
 LARGEST_FILE = 512 * 1024
-LOCKS = ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"]
+EXTRAS = {
+    "requirements.lock": (),
+    "requirements-dev.lock": ("dev",),
+    "requirements-bench.lock": ("bench",),
+    "requirements-extras.lock": ("gcs", "azure", "huggingface"),
+}
+LOCKS = list(EXTRAS)
 
 
 def pins(lock: Path) -> dict[str, list[Requirement]]:
@@ -30,8 +36,8 @@ def pins(lock: Path) -> dict[str, list[Requirement]]:
 @pytest.mark.parametrize("name", LOCKS)
 def test_lock_pins_every_direct_dependency_to_a_version_that_pyproject_allows(root: Path, name: str) -> None:
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    extras = [extra for extra in ("dev", "bench") if extra in name]
-    direct = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    optional = project["optional-dependencies"]
+    direct = [*project["dependencies"], *(line for extra in EXTRAS[name] for line in optional[extra])]
     pinned = pins(root / name)
     for requirement in map(Requirement, direct):
         locked = pinned.get(canonicalize_name(requirement.name), [])
@@ -52,8 +58,16 @@ def test_lock_installs_with_any_build_of_torch(root: Path, name: str) -> None:
 
 
 def test_dev_lock_holds_the_same_versions_as_the_others(root: Path) -> None:
-    runtime, dev, bench = (pins(root / name) for name in LOCKS)
+    runtime, dev, bench, extras = (pins(root / name) for name in LOCKS)
     assert {name: dev.get(name) for name in {**runtime, **bench}} == {**runtime, **bench}
+    assert {name: extras.get(name) for name in runtime} == runtime
+    for name in dev.keys() & extras.keys():
+        assert {str(pin.specifier) for pin in extras[name]} == {str(pin.specifier) for pin in dev[name]}, name
+
+
+def test_no_extra_is_in_no_lock(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    assert {extra for extras in EXTRAS.values() for extra in extras} == set(project["optional-dependencies"])
 
 
 def test_no_tracked_file_is_large(root: Path) -> None:

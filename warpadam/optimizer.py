@@ -3,9 +3,8 @@
 Without a P, or with P = I, it is `torch.optim.AdamW`, bit for bit where `foreach=False` is (CPU, float32).
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from math import isfinite
 from os import PathLike
 from typing import Any, overload
 
@@ -17,6 +16,7 @@ from warpadam import adapt as adapting
 from warpadam.adapt import Adaptation, Mode, adapted
 from warpadam.axes import Coverage, Row, cover, find_axes, own_axes, require, unwrap
 from warpadam.reflector import Reflector
+from warpadam.refusals import check_gradient, check_options
 from warpadam.shapes import AxisKeys, merged_shape
 from warpadam.transport import rotations, transport
 from warpadam.update import Batch, plan, warp_adam
@@ -86,7 +86,7 @@ class WarpAdam(Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         if "adapt" in param_group:
             param_group["adapt"] = Adaptation.read(param_group["adapt"]).stored()
-        _check_options({**self.defaults, **param_group})
+        check_options({**self.defaults, **param_group})
         super().add_param_group(param_group)
         if self._warp is not None or self._rows:
             self._bind(self._warp)
@@ -146,7 +146,7 @@ class WarpAdam(Optimizer):
     def _prepare(self, param: Tensor, adaptation: Adaptation, group: dict[str, Any]) -> bool:
         """Sees that a parameter has its state: AdamW's own, `step` (float32, CPU), `exp_avg`, `exp_avg_sq`, and the
         matrices of the axes that adapt. False where this gradient only begins them."""
-        _check_gradient(param)
+        check_gradient(param)
         state: dict[str, Tensor] = self.state[param]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32)
@@ -317,21 +317,3 @@ def _beta(adaptation: Adaptation, group: dict[str, Any]) -> float:
 
 def _dense(matrix: Matrix | None) -> Tensor | None:
     return matrix.dense() if isinstance(matrix, Reflector) else matrix
-
-
-def _check_gradient(param: Tensor) -> None:
-    if param.grad is not None and param.grad.layout is not torch.strided:
-        raise RuntimeError("WarpAdam needs dense gradients: make the embedding with sparse=False")
-    if param.is_complex():
-        raise RuntimeError("WarpAdam needs real parameters: optimise torch.view_as_real of a complex one")
-
-
-def _check_options(options: Mapping[str, Any]) -> None:
-    lr, betas, eps, weight_decay = (options[name] for name in ("lr", "betas", "eps", "weight_decay"))
-    for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
-        if not (isfinite(value) and value >= 0):
-            raise ValueError(f"{name} must be a finite number of at least 0, not {value}")
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-        raise ValueError(f"betas must be two numbers of at least 0 and below 1, not {betas}")
-    if options["adapt"]["axes"] != "none" and not options["project_back"]:
-        raise ValueError("adapt needs project_back=True: the paper's rule has no basis that could follow the gradient")

@@ -160,8 +160,10 @@ def _failures(*, elastic: bool) -> FailureConfig:
 
 
 def _backend(plan: Plan) -> str:
-    """Between the workers themselves; what runs user code below them makes a group of its own."""
-    return "nccl" if plan.spec.resources.gpus_per_worker and not plan.runs_code else "gloo"
+    """Between the workers themselves: one has nobody to talk to, and needs no NCCL for that. What runs user code below
+    them makes a group of its own."""
+    together = plan.workers > 1 and plan.spec.resources.gpus_per_worker > 0
+    return "nccl" if together and not plan.runs_code else "gloo"
 
 
 def _scaling(plan: Plan) -> ScalingConfig:

@@ -9,7 +9,7 @@ from api.deps import JobsWrite, ServicesDep
 from api.idempotency import Made, OnceDep
 from api.problems import UPLOAD, problems
 from api.routes.warps import FILE_BODY
-from api.schemas.jobs import Checkpoint
+from api.schemas.records import Checkpoint
 from api.uploads import file_chunks
 from service import clock, weights
 

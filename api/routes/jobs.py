@@ -134,10 +134,10 @@ def list_jobs(
 @router.get("/{job_id}", response_model=Job)
 async def get_job(request: Request, caller: JobsRead, job_id: str) -> Response:
     """Its description as it was resolved, its state and how it came there, its progress and result."""
-    look = await services_of(request).looks.get((caller.project, job_id))
-    if look is None:
+    text = await services_of(request).jobs.get((caller.project, job_id))
+    if text is None:
         raise jobs.no_job(job_id)
-    return answer(job_text.job(look))
+    return answer(text)
 
 
 def _steered(session: Session, verb: str, row: models.Job) -> Made:

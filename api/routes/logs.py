@@ -13,7 +13,7 @@ from api.deps import JobsRead, PageDep, ReadSession, Services, ServicesDep
 from api.hub import Item, Source
 from api.routes.records import STREAM_BATCH, LastEventId
 from api.schemas.common import Listing
-from api.schemas.jobs import LogLine
+from api.schemas.records import LogLine
 from service import jobs, logs
 from service.db.models import Job
 from service.errors import InvalidRequest

@@ -12,7 +12,7 @@ from api.files import stored_content
 from api.hub import Item, Source
 from api.schemas import job_text
 from api.schemas.common import Listing, answer
-from api.schemas.jobs import Checkpoint, Event, Metrics
+from api.schemas.records import Checkpoint, Event, Metrics
 from service import checkpoints, events, jobs, metrics
 from service.db import models
 from service.errors import NotFound

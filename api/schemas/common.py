@@ -58,9 +58,9 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-def answer(made: BaseModel | str) -> Response:
+def answer(made: BaseModel | str | bytes) -> Response:
     """A 200 with this model, or with JSON that is one, written once: FastAPI would check it again, and in a thread."""
-    text = made if isinstance(made, str) else made.model_dump_json()
+    text = made.model_dump_json() if isinstance(made, BaseModel) else made
     return Response(text, media_type="application/json")
 
 

@@ -45,7 +45,7 @@ def page(looks: Sequence[Look], next_cursor: str | None) -> str:
 
 
 def metrics(found: Mapping[str, Sequence[Plain]]) -> str:
-    """The JSON of series of points (`api.schemas.jobs.Metrics`)."""
+    """The JSON of series of points (`api.schemas.records.Metrics`)."""
     series = (f"{_quoted(name)}:[{_points(points)}]" for name, points in found.items())
     return f'{{"object":"metrics","data":{{{",".join(series)}}}}}'
 

@@ -1,6 +1,6 @@
 """Reads of a job against the same bytes from a route that does nothing, in turns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -27,19 +27,31 @@ class Turn:
 
 
 def measure(place: House, turns: int, seconds: float) -> list[Measured]:
+    """Of jobs that have ended, which change no more, and of jobs that run, which may with every read."""
+    return [
+        *_measured(place, "succeeded", "reads of a job", turns, seconds, ((CONNECTIONS, 0.5), (1, None))),
+        *_measured(place, "running", "reads of a running job", turns, seconds, ((CONNECTIONS, None),)),
+    ]
+
+
+def _measured(
+    place: House, state: str, name: str, turns: int, seconds: float, loads: Sequence[tuple[int, float | None]]
+) -> list[Measured]:
     with place.database.read() as session:
-        newest = select(Job.id).where(Job.project == MINE, Job.state == "succeeded").order_by(Job.id.desc())
+        newest = select(Job.id).where(Job.project == MINE, Job.state == state).order_by(Job.id.desc())
         ids = list(session.scalars(newest.limit(DIFFERENT)))
     sent = [wire.request("GET", f"/v1/jobs/{id_}", key=place.keys[MINE]) for id_ in ids]
 
     def make(number: int) -> bytes:
         return sent[number % len(sent)]
 
-    body = wire.ask(place.api.address, sent[0]).body
-    with house.bare(body, place.folder) as bare:
-        many = [_turn(bare, place.api, make, CONNECTIONS, seconds) for _ in range(turns)]
-        one = [_turn(bare, place.api, make, 1, seconds) for _ in range(max(1, turns // 2))]
-    return [*_told(many, CONNECTIONS, 0.5), *_told(one, 1, None)]
+    found: list[Measured] = []
+    with house.bare(wire.ask(place.api.address, sent[0]).body, place.folder) as bare:
+        for connections, goal in loads:
+            times = turns if goal else max(1, turns // 2)
+            taken = [_turn(bare, place.api, make, connections, seconds) for _ in range(times)]
+            found += _told(taken, f"{name}, {connections} connection{'' if connections == 1 else 's'}", goal)
+    return found
 
 
 def _turn(bare: Served, ours: Served, make: Callable[[int], bytes], connections: int, seconds: float) -> Turn:
@@ -54,10 +66,9 @@ def _turn(bare: Served, ours: Served, make: Callable[[int], bytes], connections:
     return Turn(found[0][0], found[1][0], found[0][1], found[1][1])
 
 
-def _told(turns: list[Turn], connections: int, goal: float | None) -> list[Measured]:
+def _told(turns: list[Turn], name: str, goal: float | None) -> list[Measured]:
     ratio = median([turn.ours.per_second / turn.bare.per_second for turn in turns])
     cpu = median([turn.bare_cpu / turn.our_cpu for turn in turns])
-    name = f"reads of a job, {connections} connection{'' if connections == 1 else 's'}"
     latencies = [each for turn in turns for each in turn.ours.latencies]
     what = f"{name}: requests/s against a bare route"
     return [

@@ -11,6 +11,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     BindParameter,
+    FromClause,
     Row,
     Select,
     Text,
@@ -27,6 +28,7 @@ from service.db.models.base import UtcDateTime
 from service.states import JobState
 
 _WITH_ATTEMPT = [state for state in JobState if state.has_attempt]
+_UNENDED = [state for state in JobState if not state.is_terminal]
 
 
 def visible(project: str) -> Select[Job]:
@@ -56,6 +58,13 @@ def count_by_state(session: Session, project: str | None = None) -> dict[JobStat
     return {JobState(state): count for state, count in rows}
 
 
+def count_unended(session: Session, project: str | None = None) -> dict[JobState, int]:
+    """The same of the states that are not terminal, read from an index alone: what has not ended is never deleted."""
+    statement = select(Job.state, func.count()).where(Job.state.in_(_UNENDED)).group_by(Job.state)
+    rows = session.execute(statement if project is None else statement.where(Job.project == project))
+    return {JobState(state): count for state, count in rows}
+
+
 def _plain(column: Any) -> Any:
     """A column as the database has it: JSON as text, times as milliseconds. Whoever shows it need not read it first."""
     if isinstance(column.type, JSON):
@@ -63,34 +72,42 @@ def _plain(column: Any) -> Any:
     return type_coerce(column, BigInteger).label(column.key) if isinstance(column.type, UtcDateTime) else column
 
 
-def _selected(table: Any, *names: str) -> Any:
-    columns = table.__table__.columns
-    return select(*(_plain(columns[name]) for name in names))
+def _selected(table: FromClause, *names: str) -> Any:
+    return select(*(_plain(table.c[name]) for name in names))
 
 
 # Made once, because making a statement costs more than running it; of tables, because objects cost more than rows.
+_JOB, _ATTEMPT, _TRANSITION = (each.__table__ for each in (Job, Attempt, Transition))
 _IDS: BindParameter[Any] = bindparam("ids", expanding=True)
 _JOBS = ("id", "project", "spec", "spec_version", "state", "warp_version", "created_at", "started_at")
-_PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure")
+_PROGRESS = ("finished_at", "progress_step", "progress_of", "eta_s", "result", "failure", "token", "event_seq")
 _TRIES = ("job_id", "number", "submission_id", "start_step", "warps", "groups", "outcome", "failure")
 _SHOWN = (
-    _selected(Job, *_JOBS, *_PROGRESS)
-    .add_columns(Job.resolved["start_version"].as_integer().label("start_version"))
-    .where(Job.id.in_(_IDS), Job.project.in_(bindparam("projects", expanding=True)), Job.deleted_at.is_(None))
+    _selected(_JOB, *_JOBS, *_PROGRESS)
+    .add_columns(_JOB.c.resolved["start_version"].as_integer().label("start_version"))
+    .where(_JOB.c.id.in_(_IDS), _JOB.c.project.in_(bindparam("projects", expanding=True)))
+    .where(_JOB.c.deleted_at.is_(None))
 )
+_VERSIONS = _selected(_JOB, "id", "project", "state", "finished_at", "token", "event_seq")
+_VERSIONS = _VERSIONS.where(_JOB.c.id.in_(_IDS), _JOB.c.deleted_at.is_(None))
 _IN_LINE: Select[*tuple[Any, ...]] = select(
     Job.id, Job.state, Job.lane, Job.priority, Job.pending_reason, Job.not_before
 ).where(Job.id.in_(_IDS))
-_ATTEMPTS = _selected(Attempt, *_TRIES, "created_at", "started_at", "finished_at")
-_ATTEMPTS = _ATTEMPTS.where(Attempt.job_id.in_(_IDS)).order_by(Attempt.number)
-_TRANSITIONS = _selected(Transition, "job_id", "source", "target", "reason", "message", "at")
-_TRANSITIONS = _TRANSITIONS.where(Transition.job_id.in_(_IDS)).order_by(Transition.id)
+_ATTEMPTS = _selected(_ATTEMPT, *_TRIES, "created_at", "started_at", "finished_at")
+_ATTEMPTS = _ATTEMPTS.where(_ATTEMPT.c.job_id.in_(_IDS)).order_by(_ATTEMPT.c.number)
+_TRANSITIONS = _selected(_TRANSITION, "job_id", "source", "target", "reason", "message", "at")
+_TRANSITIONS = _TRANSITIONS.where(_TRANSITION.c.job_id.in_(_IDS)).order_by(_TRANSITION.c.id)
 
 
 def shown(session: Session, places: Collection[tuple[str, str]]) -> Sequence[Row[Any]]:
     """Visible jobs with one of these ids and one of these projects, as plain rows; whoever names several compares."""
     projects, ids = {project for project, _ in places}, {id_ for _, id_ in places}
     return session.execute(_SHOWN, {"ids": list(ids), "projects": list(projects)}).all()
+
+
+def versions(session: Session, job_ids: Collection[str]) -> Sequence[Row[Any]]:
+    """What changes with each change of these jobs' states, of those that are not deleted, as plain rows."""
+    return session.execute(_VERSIONS, {"ids": list(job_ids)}).all()
 
 
 def in_line(session: Session, job_ids: Sequence[str]) -> Sequence[Row[Any]]:

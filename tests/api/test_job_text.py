@@ -15,13 +15,13 @@ from api.schemas.jobs import (
     Attempt,
     Failure,
     Job,
-    Metrics,
     PendingReason,
     Progress,
     StepVersion,
     Transition,
     WorkerGroup,
 )
+from api.schemas.records import Metrics
 from service import attempts, clock, cluster, jobs, metrics, queue
 from service.attempts import Failure as Broken
 from service.db import models

@@ -24,7 +24,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=float("inf"), help="at most so long for each database")
     parser.add_argument("--jobs", type=int, default=3, help="in each round")
     parser.add_argument("--groups-every", type=int, default=4, help="rounds that have a job with two workers; 0: few")
-    parser.add_argument("--soak", type=int, default=0, help="jobs through one service; 0: none")
+    parser.add_argument("--soak", type=int, default=0, help="jobs through one service on each database; 0: none")
     parser.add_argument("--burst", type=int, default=0, help="submits at once; 0: none")
     parser.add_argument("--output", type=Path, default=Path("chaos"))
     options = parser.parse_args()
@@ -62,9 +62,10 @@ def run(options: argparse.Namespace, results: list[Result], extra: dict[str, obj
                 say(f"  {line}")
             report.note(options.output, database, each, seconds, problems)
             report.write(options.output, results, extra)
-        if database == "sqlite" and options.soak:
-            extra["soak"] = endurance.soak(campaign, options.soak)
+        if options.soak:
+            extra[f"soak on {database}"] = endurance.soak(campaign, options.soak)
             campaign.count()
+            report.write(options.output, results, extra)
         if options.burst:
             extra[f"burst on {database}"] = endurance.burst(house, options.burst)
     finally:

@@ -75,7 +75,7 @@ class Campaign:
         specs = [load.job(shape) for shape in shapes] + ([load.job(0, group=True)] if groups else [])
         for job_id, spec in [(self.submit(spec), spec) for spec in specs]:
             self.settle([job_id])
-            self.references[spec["metadata"]["shape"]] = self._losses(job_id)
+            self.references[spec["metadata"]["shape"]] = self.losses(job_id)
             assert self._states([job_id]) == {JobState.SUCCEEDED: 1}, "a job fails while nothing is wrong"
 
     def run(self, plan: Sequence[Round], until_s: float = float("inf")) -> None:
@@ -183,7 +183,7 @@ class Campaign:
             rows = session.execute(select(Job.state, func.count()).where(Job.id.in_(jobs)).group_by(Job.state))
             return {JobState(state): count for state, count in rows}
 
-    def _losses(self, job_id: str) -> dict[int, float]:
+    def losses(self, job_id: str) -> dict[int, float]:
         with self.house.database.read() as session:
             of_job = select(MetricPoint).where(MetricPoint.job_id == job_id, MetricPoint.name == "train_loss")
             return {point.step: point.value for point in session.scalars(of_job)}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,10 @@ class House:
     kind: str
     """sqlite or postgresql."""
     cpus: int = 2
+    gpus: int | None = None
+    """As many as Ray is told of, whether they exist or not; None: what it finds."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Settings beside the usual ones."""
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="wa-chaos-", dir="/tmp")))
     process: subprocess.Popen[bytes] | None = None
     postgres: Postgres | None = None
@@ -125,12 +129,13 @@ class House:
                 [
                     *(sys.executable, "-m", "service", "serve", "--data-dir", str(self.data), "--port", "0"),
                     *("--num-cpus", str(self.cpus), "--object-store-mb", "100"),
+                    *([] if self.gpus is None else ["--num-gpus", str(self.gpus)]),
                 ],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **ENVIRONMENT, **ours},
+                env={**os.environ, "OMP_NUM_THREADS": "1", **ENVIRONMENT, **self.variables, **ours},
             )
         process = self.process
         until(lambda: self._announced(process, announcement), "serve is ready", START_S)

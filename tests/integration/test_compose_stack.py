@@ -8,7 +8,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,19 @@ from sqlalchemy import make_url
 
 from tests.fixtures.ray import free_ports
 from tests.integration.compose import Place, Stack, load
+from tests.workers.code.packed import NET, packed
 from tests.workers.plans import regression
 
 pytestmark = [pytest.mark.slow, pytest.mark.minutes, pytest.mark.timeout(900)]
 
 PATIENCE_S = 400.0
 ALONE = "--node-ip-address=127.0.0.1 --object-store-memory=80000000"  # several nodes share this machine
+MLP = {"arch": "mlp", "hidden": [8]}
 HURRY = {
     "WARPADAM_LEASE_S": "10",
     "WARPADAM_PUBLISH_EVERY_S": "0",
+    "WARPADAM_ALLOW_CODE": "true",
+    "WARPADAM_CODE_CONFINEMENT": "preferred",  # required where the kernel has it
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
 }
 NODE_OF_ITS_OWN = 'ray start --address="$WARPADAM_RAY_ADDRESS" --num-cpus=0 --num-gpus=0 && '
@@ -44,13 +48,14 @@ class Cluster:
     stack: Stack
     http: httpx.Client
     dataset: str = ""
+    package: str = ""
 
-    def submit(self, workers: int = 2, **training: Any) -> str:
+    def submit(self, workers: int = 2, model: Mapping[str, Any] = MLP, **training: Any) -> str:
         body = {
             "family": "tables",
             "dataset": {"id": self.dataset},
             "task": "regression",
-            "model": {"arch": "mlp", "hidden": [8]},
+            "model": model,
             "training": {"steps": 60, "batch_size": 8, "sync_every": 20, "eval_every": 0, **training},
             "resources": {"workers": workers, "cpus_per_worker": 1},
         }
@@ -129,7 +134,9 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
     alone = [f"--dashboard-port={dashboard}", f"--temp-dir={stack.place.folder}/ray"]
     stack.start("ray-head", [*ports_of_a_node(20_000), *alone], ray)
     stack.once("migrate")
-    key = stack.once("migrate", ["python", "-m", "service", "keys", "create", "--scope", "admin"]).split()[-1]
+    key = stack.once(
+        "migrate", ["python", "-m", "service", "keys", "create", "--scope", "admin", "--scope", "code:run"]
+    ).split()[-1]
     stack.start("api", variables=HURRY)
     stack.wait_healthy("ray-head", PATIENCE_S)
     stack.start("ray-worker", [*ports_of_a_node(21_000), "--num-cpus=4"], ray)
@@ -140,28 +147,36 @@ def cluster(stack: Stack) -> Iterator[Cluster]:
         base_url=stack.place.replaced["http://api:8000"], headers={"Authorization": f"Bearer {key}"}, timeout=60
     ) as http:
         found = Cluster(stack, http)
-        found.dataset = upload(http)
+        found.dataset = upload(http, "values.npz", table())
+        found.package = upload(http, "net.zip", packed({"net.py": NET}), format="package")
         yield found
 
 
-def upload(http: httpx.Client) -> str:
+def table() -> bytes:
     split, file = regression(), io.BytesIO()
     np.savez(file, x_train=split.x_train, y_train=split.y_train, x_val=split.x_val, y_val=split.y_val)
-    answer = http.post("/v1/datasets", data={"name": "values"}, files={"file": ("values.npz", file.getvalue())})
+    return file.getvalue()
+
+
+def upload(http: httpx.Client, name: str, content: bytes, **fields: str) -> str:
+    answer = http.post("/v1/datasets", data=fields, files={"file": (name, content)})
     assert answer.status_code == 201, answer.text
     return str(answer.json()["id"])
 
 
 def test_the_cluster_of_the_compose_file_does_all_it_promises(cluster: Cluster) -> None:
-    """A group of workers on the node, and beside it a job that is steered, at the same time."""
+    """A group of workers on the node, and beside it a job that is steered and one with code of its own."""
     group, alone = cluster.submit(workers=2), cluster.submit(workers=1, steps=1_000_000)
+    code = cluster.submit(1, {"entrypoint": "net:build", "package": cluster.package, "kwargs": {"hidden": 5}})
     cluster.until(alone, lambda job: job["progress"]["step"] > 0)
     cluster.http.post(f"/v1/jobs/{alone}/pause").raise_for_status()
     reached = cluster.until_state(alone, "paused")["progress"]["step"]
     ended = cluster.until_state(group, "succeeded")
     assert ended["attempts"][0]["submission_id"] == f"{group}-1"
     assert [each["workers"] for each in ended["attempts"][0]["groups"]] == [2]
-    contained_in_a_version(cluster, group)
+    cluster.until_state(code, "succeeded")
+    for job in (group, code):
+        contained_in_a_version(cluster, job)
 
     cluster.stack.kill("first")
     cluster.http.post(f"/v1/jobs/{alone}/resume").raise_for_status()

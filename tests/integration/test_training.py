@@ -11,6 +11,7 @@ import pytest
 
 from service.states import JobState
 from tests.fixtures.ray import NAMESPACE
+from tests.require import require_module
 from tests.workers.jobs import House
 from workers.meta.actor import end_learner, ensure_learner
 from workers.runner import RECORDED, Runner
@@ -55,6 +56,30 @@ def test_two_workers_train_like_one_and_both_contribute(house: House) -> None:
         alone, together = house.points(one, name), house.points(two, name)
         assert [step for step, _ in alone] == [step for step, _ in together]
         assert [value for _, value in alone] == pytest.approx([value for _, value in together], rel=2e-4)
+
+
+@pytest.mark.slow
+def test_a_model_of_transformers_trains_on_two_workers_like_on_one(house: House) -> None:
+    """Its library is imported by Ray's workers, its tied table is one parameter on both, and dropout is off."""
+    require_module("transformers", "pip install 'warpadam[huggingface]'")
+    config = {"model_type": "gpt2", "n_layer": 1, "n_embd": 16, "n_head": 2, "n_positions": 32}
+    quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    losses = []
+    for workers in (1, 2):
+        fence = house.start(
+            dataset={"builtin": "python-text", "part": "json"},
+            task="language_modeling",
+            model={"kind": "transformers", "config": config | quiet, "context": 32},
+            init="family",
+            training=TRAINING,
+            resources={"workers": workers, "cpus_per_worker": 0.5},
+        )
+        assert Runner(house.memory, fence).run() == RECORDED
+        assert house.job(fence.job_id).failure is None
+        losses.append(house.points(fence.job_id, "train_loss"))
+    alone, together = losses
+    assert [step for step, _ in alone] == [step for step, _ in together]
+    assert [value for _, value in alone] == pytest.approx([value for _, value in together], rel=2e-4)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from service import cluster
 from service.cluster import ClusterState
 from service.spec import Resources
-from tests.service.kit import NOW, Bench, later
+from tests.service.kit import NOW, PROJECT, Bench, later
 
 NODES = [
     {"id": "a", "alive": True, "cpus": 4, "gpus": 2},
@@ -33,6 +33,19 @@ def test_the_newest_snapshot_with_the_queue_of_now(bench: Bench) -> None:
     assert (found["cpus"], found["dispatcher"], found["ray"], found["nodes"][0]["id"]) == (7, "d1", "2.60", "a")
     assert found["queue"] == {"queued": 1, "running": 1}
     assert bench.read(cluster.seen).at == later(6) > NOW
+
+
+def test_the_queue_is_the_projects_own_and_counts_what_has_not_ended(bench: Bench) -> None:
+    for outcome in ("succeeded", "cancelled", "paused"):
+        bench.finish(bench.running(), outcome)
+    gone = bench.submit().id
+    bench.ask("cancel", gone)
+    bench.ask("delete", gone)
+    bench.running()
+    bench.submit()
+    bench.submit()
+    assert bench.read(lambda session: cluster.seen(session, PROJECT)).queue == {"queued": 2, "running": 1}
+    assert bench.read(lambda session: cluster.seen(session, "another")).queue == {"queued": 0, "running": 0}
 
 
 @pytest.mark.parametrize(

@@ -135,6 +135,19 @@ def test_an_elastic_job_is_charged_for_what_it_had_when(bench: Bench) -> None:
     assert used_gpus(bench, later(40)) == {PROJECT: (10 * 1 + 10 * 3 + 20 * 2) * each}
 
 
+def test_lost_attempts_count_until_they_were_given_up_and_a_deleted_job_gives_nothing_back(bench: Bench) -> None:
+    """What lies between two attempts holds no GPU."""
+    job = bench.submit(resources=GPU).id
+    for begin in (0, 100):
+        claim = admitted(bench, Limits(), later(begin))
+        assert claim is not None
+        bench.lose(claim.fence, now=later(begin + 10))
+    assert used_gpus(bench, later(1000)) == {PROJECT: 2 * 10 * 2.0}
+    bench.ask("cancel", job)
+    bench.write(lambda session: jobs.delete(session, PROJECT, job, later(200)))
+    assert used_gpus(bench, later(1000)) == {PROJECT: 2 * 10 * 2.0}
+
+
 def test_a_job_without_gpus_uses_none(bench: Bench) -> None:
     bench.running()
     assert used_gpus(bench, later(10)) == {}

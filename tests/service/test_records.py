@@ -1,6 +1,7 @@
 """Events and metrics."""
 
 import itertools
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -91,6 +92,28 @@ def test_thinning_is_even_in_steps_where_points_are_not(bench: Bench) -> None:
     more = [point.step for point in bench.read(lambda session: metrics.read(session, job_id, ["a"], 101))["a"]]
     assert more == [*range(0, 1000, 100), 5000, 9000, 10_000]
     assert bench.read(lambda session: metrics.read(session, job_id, ["a"], 2))["a"][-1].step == 10_000
+
+
+@pytest.mark.parametrize("most", [2, 3, 10, 64])
+def test_what_is_kept_is_the_first_of_each_interval(bench: Bench, most: int) -> None:
+    """As the definition says it, for several names at once, each with gaps of its own."""
+    job_id, draw = bench.submit().id, random.Random(most)
+    steps = {"few": [5], "some": sorted(draw.sample(range(10**12), 50)), "many": sorted(draw.sample(range(900), 300))}
+    points = [Point(name, step, float(step), NOW) for name, given in steps.items() for step in given]
+    bench.write(lambda session: metrics.write(session, job_id, points))
+
+    def expected(given: list[int]) -> list[int]:
+        if len(given) <= most:
+            return given
+        first, span, kept = given[0], given[-1] - given[0], dict[int, int]()
+        for step in given:
+            kept.setdefault((step - first) * (most - 1) // span, step)
+        return list(kept.values())
+
+    for asked in (None, ["many", "few"]):
+        found = bench.read(lambda session, asked=asked: metrics.read(session, job_id, asked, most))  # type: ignore[misc]
+        told = {name: [point.step for point in kept] for name, kept in found.items()}
+        assert told == {name: expected(given) for name, given in steps.items() if asked is None or name in asked}
 
 
 def test_names(bench: Bench) -> None:

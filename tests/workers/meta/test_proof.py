@@ -17,7 +17,7 @@ def grown(nursery: Nursery) -> Nursery:
     for by in (0.1, 0.3):
         nursery.succeed(nursery.submit(), by)
     nursery.keeper.tend()
-    for by in (0.1, 0.2, 0.3):
+    for by in (0.1, 0.2, 0.3, 0.4, 0.5):
         nursery.succeed(nursery.submit(), by)
     nursery.keeper.tend()
     return nursery

@@ -66,13 +66,13 @@ def test_a_later_round_waits_for_enough_and_moves_on_from_its_base(nursery: Nurs
     nursery.succeed(nursery.submit(), 0.1)
     nursery.keeper.tend()
     other = nursery.bench.dataset()
-    for by in (0.1, 0.2, 0.3):
+    for by in (0.1, 0.2, 0.3, 0.4, 0.5):
         nursery.succeed(nursery.submit(dataset=other), by)
         nursery.keeper.tend()
     first, second = nursery.versions()
     assert second.datasets == sorted([*first.datasets, other.id])  # what the parent holds is in it too
     assert (second.round, second.parent) == (2, first.version)
-    assert nursery.bias(second) == pytest.approx(0.1 + 0.2, rel=1e-5)
+    assert nursery.bias(second) == pytest.approx(0.1 + 0.3, rel=1e-5)
     assert len(second.jobs) == growing.ENOUGH
 
 
@@ -218,7 +218,7 @@ def test_a_start_and_its_p_are_a_pair(nursery: Nursery) -> None:
     nursery.keeper.tend()
     nursery.promise(2)
     nursery.bench.write(lambda session: families.update(session, PROJECT, "f", promotion="manual"))
-    for by in (0.1, 0.2, 0.3):
+    for by in (0.1, 0.2, 0.3, 0.4, 0.5):
         nursery.succeed(nursery.submit(optimizer={"warp": "none"}), by)
     nursery.keeper.tend()
     nursery.promise(3)
