@@ -14,6 +14,7 @@ from benchmarks.convergence.learning import Warps
 from benchmarks.convergence.methods import SHORT, Method
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.updates import Adam, Nesterov, Stacked, Update
+from benchmarks.starts import narrow
 from benchmarks.starts.making import PRODUCT, Made, assert_unseen, made
 
 CONTRIBUTORS, ROUNDS = (1, 2, 5, 20), (1, 2, 5)
@@ -35,7 +36,8 @@ STEPS: Mapping[str, Callable[[Stacked], Update]] = {
 class Cell:
     """A start from so many contributors and rounds; `warped`: under the P that was learned beside it.
 
-    `kind`: `seed`, `start` (the product's), `joint` (as many steps of joint training), or a rule of `making.STARTS`.
+    `kind`: `seed`, `start` (the product's), `joint` (as many steps of joint training), a rule of `making.STARTS`, or a
+    width of `narrow.KINDS`: then `contributors` times `rounds` jobs, few at once.
     `step`: a key of `STEPS`.
     """
 
@@ -51,7 +53,8 @@ class Cell:
 
     def behind(self, family: Family) -> Made:
         """The start and P of this cell, which none of the tasks that choose or judge is behind."""
-        found = made(family.name, self.contributors, self.rounds, RULE_OF.get(self.kind, self.kind))
+        make, rule = (narrow.made if self.kind in narrow.KINDS else made), RULE_OF.get(self.kind, self.kind)
+        found = make(family.name, self.contributors, self.rounds, rule)
         assert_unseen(found, family)
         return found
 

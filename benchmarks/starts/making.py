@@ -19,7 +19,7 @@ from benchmarks.convergence.cache import kept
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import Warps, keys_of
 from benchmarks.convergence.store import code_version
-from benchmarks.convergence.tasks import Family
+from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.updates import Adam, Stacked
 from benchmarks.starts.contributing import SEED, Round, Weights, contribute, digest, losses_and_gradients
 from benchmarks.starts.distilling import distill
@@ -62,7 +62,7 @@ def made(name: str, contributors: int, rounds: int, rule: str) -> Made:
         beside = made(name, contributors, rounds, PRODUCT)
         return Made(joint(family, contributors, rounds), beside.warps, beside.lineage, beside.sources, beside.steps)
     history = history_of(name, contributors, rounds, rule)
-    statistics = _statistics(history)
+    statistics = statistics_of(history)
     return Made(
         STARTS[rule](family, history),
         RULES["covariance"].solve(statistics).matrices,
@@ -85,12 +85,13 @@ def history_of(name: str, contributors: int, rounds: int, rule: str) -> list[Rou
     past = history_of(name, contributors, rounds - 1, rule)
     began = STARTS[rule](family, past) if past else family.start
     assert began is not None, f"{name}: its jobs share no start"
-    under = RULES["covariance"].solve(_statistics(past)).matrices if past else None
+    under = RULES["covariance"].solve(statistics_of(past)).matrices if past else None
     later = replace(family, learning_rate=family.learning_rate * (LATER if past else 1.0))
     return [*past, contribute(later, family.contributors[:contributors], began, rounds - 1, under)]
 
 
-def _statistics(history: Sequence[Round]) -> Statistics:
+def statistics_of(history: Sequence[Round]) -> Statistics:
+    """The sums of all that these rounds contributed to P."""
     found = Statistics()
     for contribution in (each for past in history for each in past.contributions):
         found = RULES["covariance"].merge(found, contribution)
@@ -122,15 +123,26 @@ def _joint(family: Family, contributors: int, each: int, start: Weights) -> dict
     return {name: weight[0].clone() for name, weight in weights.items()}
 
 
-def product(family: Family, history: Sequence[Round], *, step: float = 1.0, precise: bool = True) -> Weights:
-    """What the service makes of the last round: `warpadam.learn.starts`, with the sums that its jobs sent."""
+def product(
+    family: Family,
+    history: Sequence[Round],
+    *,
+    step: float = 1.0,
+    precise: bool = True,
+    tasks: Sequence[Task] | None = None,
+) -> Weights:
+    """What the service makes of the last round: `warpadam.learn.starts`, with the sums that its jobs sent.
+
+    `tasks`: who took part in it; the family's first ones where it is not given.
+    """
     last = history[-1]
     began = {name: weight.numpy() for name, weight in last.began.items()}
     finals = [{name: stack[i].numpy() for name, stack in last.finals.items()} for i in range(_count(last))]
-    sums = _statistics([last])
+    sums = statistics_of([last])
     number = last.contributions[0].job.rpartition("/")[2]
     keys = keys_of(family, family.contributors[0])
-    jobs = [f"{family.name}/{task.name}/{number}" for task in family.contributors[: len(finals)]]
+    took_part = family.contributors[: len(finals)] if tasks is None else tasks
+    jobs = [f"{family.name}/{task.name}/{number}" for task in took_part]
     counted = shares([family.T] * len(finals), [distance(began, final) for final in finals])
     moves = [
         Move(*share, began, final, precision(sums.jobs[job].sums, keys, began) if precise else {})

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.store import Store
 from benchmarks.convergence.tasks import Examples, Family, Part, Task, rows_part
 from benchmarks.convergence.training import Run
-from benchmarks.starts import making, report, rules
+from benchmarks.starts import making, narrow, report, rules
 from benchmarks.starts.__main__ import every_cell
 from benchmarks.starts.cells import REFERENCE, STEPS, Cell, named
 from benchmarks.starts.contributing import SEED
@@ -45,10 +46,12 @@ def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Family]:
         start={name: weight.detach() for name, weight in build(MODEL, seed=1).named_parameters()},
         anchor=anchor(MODEL, "family"),
     ).check()  # fmt: skip
-    monkeypatch.setattr(making, "family_of", lambda name: made)
+    for module in (making, narrow):
+        monkeypatch.setattr(module, "family_of", lambda name: made)
     yield made
     making.made.cache_clear()
     making.history_of.cache_clear()
+    narrow.made.cache_clear()
 
 
 def equal(left: making.Weights, right: making.Weights) -> bool:
@@ -96,6 +99,32 @@ def test_joint_training_gets_exactly_the_contributors_steps_and_the_same_p(
     assert len(steps) == joint.steps == start.steps == 3 * 2 * tiny.T
     assert {name: steps.count(name) for name in steps} == {f"job {i}": 2 * tiny.T for i in range(3)}
     assert all((joint.warps[key] == start.warps[key]).all() for key in start.warps)
+
+
+def test_narrow_rounds_are_as_many_jobs_each_from_where_the_last_round_ended(
+    tiny: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[tuple[float, making.Weights]] = []
+    contribute = narrow.contribute
+
+    def watched(family: Family, tasks: list[Task], began: making.Weights, *rest: Any) -> Any:
+        begun.append((family.learning_rate, began))
+        return contribute(family, tasks, began, *rest)
+
+    monkeypatch.setattr(narrow, "contribute", watched)
+    monkeypatch.setattr(narrow, "KINDS", {"ones": narrow.Width(1, 0.5)})
+    found = Cell("ones", 3, 2, warped=True).behind(tiny)
+    assert found.steps == 3 * 2 * tiny.T
+    assert set(found.lineage.values()) == {each.digest for each in tiny.contributors}
+    assert [rate / tiny.learning_rate for rate, _ in begun] == [1, 1, 1, 0.5, 0.5, 0.5]
+    (first,) = narrow.turns(tiny.contributors, 2, 1)[0]
+    number = narrow.NUMBER
+    alone = learning.run_alone(tiny, first, Setting(tiny.learning_rate), SEED + 100 * number, tiny.T)
+    assert equal(begun[0][1], tiny.start or {})
+    assert equal(begun[1][1], alone)  # the average of one
+    assert not equal(found.weights, begun[-1][1])
+    with pytest.raises(ValueError, match="no rounds of 2"):
+        narrow.turns(tiny.contributors, 2, 2)
 
 
 def test_nothing_that_chooses_or_judges_is_behind_a_start(tiny: Family) -> None:
