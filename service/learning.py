@@ -11,13 +11,11 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from service import aliases, events, warps
+from service.agreed import GROUP_SEQUENCES, RefusedError
 from service.db import family_queries, job_queries, ledger_queries, warp_queries
 from service.db.models import Attempt, Contribution, Family, Job, JobSum, Json, WarpVersion
 from service.states import JobState
 from service.storage import Stored
-
-GROUP_SEQUENCES = 2**20
-"""The contributions of an attempt's n-th group of workers are numbered from n times this on."""
 
 
 class StaleEpochError(Exception):
@@ -26,15 +24,6 @@ class StaleEpochError(Exception):
 
 class VersionTakenError(Exception):
     """A P was uploaded meanwhile and has the number of this draft: number it anew."""
-
-
-class RefusedError(Exception):
-    """A contribution that does not count. `code` is for programs, `message` for people."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code = code
-        self.message = message
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from service.settings import Settings
+from workers.backoff import backoff
 from workers.meta.pulse import Pulse
-from workers.policies import Node, backoff, idle_learners
+from workers.policies import Node, idle_learners
 from workers.ray_connection import answers
 
 log = logging.getLogger(__name__)

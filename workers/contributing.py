@@ -10,7 +10,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-from service.learning import GROUP_SEQUENCES
+from service.agreed import GROUP_SEQUENCES
 from warpadam.learn import RULES, Contribution
 from warpadam.shapes import AxisKeys, parse_hidden_key, sizes_by_key
 from workers.exchange import Exchange

@@ -30,11 +30,12 @@ from service.limits import Limits
 from service.settings import Settings
 from service.spec import read_stored
 from service.states import JobState
+from workers.backoff import backoff
 from workers.cluster import Pool, View
 from workers.launchers import Ended, Launch, Launcher, LaunchError
 from workers.leases import Attention, LeaseWatch, Obedience
 from workers.line import Line, need_of
-from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, backoff, failure_of_exit, may_warm
+from workers.policies import LEASE_EXPIRED, NOT_STOPPED, Need, failure_of_exit, may_warm
 
 log = logging.getLogger(__name__)
 

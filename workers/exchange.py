@@ -9,9 +9,9 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from service.agreed import RefusedError
 from service.errors import Unavailable
-from service.learning import RefusedError
-from workers.policies import backoff
+from workers.backoff import backoff
 from workers.reporting import Stop
 
 log = logging.getLogger(__name__)

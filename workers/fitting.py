@@ -38,7 +38,7 @@ from workers.preparing import make_deterministic
 from workers.ray_connection import Connection, KeptJoined
 from workers.reporting import Event, NullReporter, Outcome, Reporter
 from workers.train import train
-from workers.trainer import Trainer
+from workers.trainer import Trainer, TrainerWithoutDashboard
 
 TRAIN_VARIABLES = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.1",  # the controller's look at its workers, which starts and ends wait for
@@ -72,7 +72,7 @@ def fit_for(plan: Plan, settings: Settings, folder: Path) -> Fit:
     if trains_here(plan, settings):
         return InProcess(plan, settings)
     has_dashboard = settings.launcher == "ray-jobs"
-    return OnCluster(plan, settings.ray_namespace, folder, TorchTrainer if has_dashboard else Trainer)
+    return OnCluster(plan, settings.ray_namespace, folder, Trainer if has_dashboard else TrainerWithoutDashboard)
 
 
 def trains_here(plan: Plan, settings: Settings) -> bool:
@@ -120,7 +120,7 @@ class OnCluster:
 
     leaves_no_trace = False
 
-    def __init__(self, plan: Plan, namespace: str, folder: Path, kind: type[TorchTrainer] = Trainer) -> None:
+    def __init__(self, plan: Plan, namespace: str, folder: Path, kind: type[Trainer] = TrainerWithoutDashboard) -> None:
         self._plan, self._namespace, self._folder, self._kind = plan, namespace, folder, kind
         self._mailbox = open_mailbox(plan)
 

@@ -105,8 +105,3 @@ def may_warm(steps: Iterable[int], since_launch_s: float, *, patience_s: float =
     first step before. `steps`: how far the living attempts are; who takes longer than `patience_s` is not waited for.
     """
     return since_launch_s >= patience_s or all(step > 0 for step in steps)
-
-
-def backoff(failures: int, first_s: float, last_s: float) -> float:
-    """Seconds to wait after so many failures in a row (1 or more): doubling, up to `last_s`."""
-    return min(last_s, first_s * 2.0 ** min(failures - 1, 30))

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from service.attempts import LostLease
+from workers.backoff import backoff
 from workers.failures import Cause, WorkersLostError
 from workers.mailbox import Ended, Failed, Inbox, Note, Source
 from workers.oversight import Oversight
-from workers.policies import backoff
 from workers.reporting import Outcome, Stop
 
 log = logging.getLogger(__name__)

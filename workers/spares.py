@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from service.processes import end_group, members
-from workers.policies import backoff
+from workers.backoff import backoff
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from service.storage import Stored
-from workers.policies import backoff
+from workers.backoff import backoff
 from workers.reporting import Event, Saved
 
 log = logging.getLogger(__name__)

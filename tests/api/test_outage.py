@@ -22,7 +22,9 @@ def test_503_with_retry_after_and_then_answers_again(on_postgres: TestClient, re
     family = {"name": "patches"}
     assert on_postgres.get("/v1/families").status_code == 200
     restartable.stop()
-    for answer in (on_postgres.get("/v1/families"), on_postgres.post("/v1/families", json=family)):
+    job = "/v1/jobs/job_00000000000000000000000000"
+    reads = (on_postgres.get("/v1/families"), on_postgres.get(job))
+    for answer in (*reads, on_postgres.post("/v1/families", json=family)):
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
         assert answer.headers["Content-Type"] == "application/problem+json"
@@ -31,3 +33,4 @@ def test_503_with_retry_after_and_then_answers_again(on_postgres: TestClient, re
     restartable.start()
     assert on_postgres.post("/v1/families", json=family).status_code == 201
     assert [each["name"] for each in on_postgres.get("/v1/families").json()["data"]] == ["patches"]
+    assert on_postgres.get(job).status_code == 404

@@ -11,10 +11,10 @@ import ray
 from ray.exceptions import RayActorError
 
 from service import clock, learning, warps
+from service.agreed import RefusedError
 from service.db.models import Family
 from service.db.session import Database
 from service.errors import Unavailable
-from service.learning import RefusedError
 from service.settings import Settings
 from service.storage import Storage
 from tests.families import Running, contribution, make_family, make_job

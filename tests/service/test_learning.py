@@ -11,9 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from service import aliases, blobs, clock, events, families, learning
+from service.agreed import GROUP_SEQUENCES, RefusedError
 from service.db.models import Attempt, Contribution, Family, JobSum
 from service.db.session import Database
-from service.learning import Accepted, Draft, Entry, RefusedError, StaleEpochError, VersionTakenError
+from service.learning import Accepted, Draft, Entry, StaleEpochError, VersionTakenError
 from service.pages import PageRequest
 from service.states import JobState
 from service.storage import Stored
@@ -294,7 +295,7 @@ def test_workers_that_were_replaced_count_nothing_any_more_and_the_next_go_on_fr
     database: Database, family: Family, job: Running, epoch: int
 ) -> None:
     """A group's contributions are numbered from its own start on; its first one may leave a gap, no other."""
-    first, second = 0, learning.GROUP_SEQUENCES
+    first, second = 0, GROUP_SEQUENCES
     begin_groups(database, job, 1)
     accept(database, family, epoch, entry(job, 0, 50, sequence=first))
     begin_groups(database, job, 2)

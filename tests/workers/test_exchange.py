@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 
+from service.agreed import RefusedError
 from service.errors import Unavailable
-from service.learning import RefusedError
 from workers.exchange import Interrupted, LearnerExchange, NewWarp, Waiting
 from workers.reporting import Stop
 

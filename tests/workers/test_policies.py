@@ -3,7 +3,8 @@
 import pytest
 
 from service.spec import Resources, WorkerRange
-from workers.policies import Need, Node, backoff, failure_of_exit, fits_now, idle_learners, may_warm
+from workers.backoff import backoff
+from workers.policies import Need, Node, failure_of_exit, fits_now, idle_learners, may_warm
 
 TWO_NODES = (Node("a", cpus=4, gpus=2), Node("b", cpus=4, gpus=0))
 

@@ -1,9 +1,10 @@
-"""A driver of a group of workers that is killed leaves nothing on Ray, no helper of Ray Train's either."""
+"""A group of workers has no helper that it does not need, and its driver, when it is killed, leaves nothing on Ray."""
 
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +16,22 @@ from tests.chaos.ray_view import STAYS
 from tests.fixtures.ray import NAMESPACE
 
 PATIENCE_S = 90.0
+UNNEEDED = {"DatasetManager", "PlacementGroupCleaner"}
 GROUP = """
 import sys, time
 import ray
 from ray.train import ScalingConfig
-from workers.trainer import Trainer
+from workers.trainer import TrainerWithoutDashboard
 
 ray.init(address=sys.argv[1], namespace=sys.argv[2], log_to_driver=False)
 print(ray.get_runtime_context().get_job_id(), flush=True)
-Trainer(lambda: time.sleep(600), scaling_config=ScalingConfig(num_workers=2)).fit()
+
+def work(config):
+    open(config["began"], "w").close()
+    time.sleep(600)
+
+began = {"began": sys.argv[3]}
+TrainerWithoutDashboard(work, train_loop_config=began, scaling_config=ScalingConfig(num_workers=2)).fit()
 """
 
 
@@ -47,16 +55,17 @@ def groups() -> set[str]:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_driver_leaves_no_actor_and_no_placement_group(ray_connection: str) -> None:
-    before = groups()
-    command = [sys.executable, "-c", GROUP, ray_connection, NAMESPACE]
+def test_a_killed_driver_leaves_no_actor_and_no_placement_group(ray_connection: str, tmp_path: Path) -> None:
+    before, began = groups(), tmp_path / "began"
+    command = [sys.executable, "-c", GROUP, ray_connection, NAMESPACE, str(began)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as driver:
         try:
             assert driver.stdout is not None
             job = driver.stdout.readline().strip()
             assert job != ray.get_runtime_context().get_job_id()
-            until(lambda: living(job).count("RayTrainWorker") == 2)
+            until(began.exists)
             assert living(job).count("RayTrainWorker") == 2
+            assert UNNEEDED.isdisjoint(living(job))
             assert groups() > before
         finally:
             driver.kill()

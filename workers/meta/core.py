@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from service.agreed import RefusedError
 from service.db.models import Json
-from service.learning import JobFacts, RefusedError
+from service.learning import JobFacts
 from warpadam import shapes, tensorfile, warpfile
 from warpadam.learn.checks import check_contribution
 from warpadam.learn.covariance import Solution

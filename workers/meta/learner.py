@@ -10,9 +10,10 @@ import threading
 from functools import lru_cache, partial
 
 from service import aliases, blobs, clock, learning
+from service.agreed import RefusedError
 from service.db.models import Family, WarpVersion
 from service.db.session import Database
-from service.learning import Accepted, Draft, Entry, RefusedError
+from service.learning import Accepted, Draft, Entry
 from service.settings import Settings
 from service.storage import Storage
 from warpadam.learn.statistics import Contribution

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from service.learning import JobFacts, RefusedError
+from service.agreed import RefusedError
+from service.learning import JobFacts
 from tests.families import KEYS, MODEL, STEPS, Running, contribution, sums
 from warpadam import tensorfile, warpfile
 from warpadam.learn import covariance

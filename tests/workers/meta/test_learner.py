@@ -6,9 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from service import aliases, blobs, clock, families, learning, warps
+from service.agreed import RefusedError
 from service.db.models import Family, WarpVersion
 from service.db.session import Database
-from service.learning import RefusedError, StaleEpochError
+from service.learning import StaleEpochError
 from service.states import JobState
 from service.storage import Storage
 from tests.families import Running, change_job, contribution, make_job
