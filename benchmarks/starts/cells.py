@@ -1,6 +1,7 @@
 """What is compared: AdamW and WarpAdam, from the seed or base, from the family's start, from the joint one.
 
-Both also with Nesterov's momentum, WarpAdam also with its hidden axes adapting: as `convergence.methods` has them.
+Both also with Nesterov's momentum or a short one, WarpAdam also with its hidden axes adapting: as `convergence.methods`
+has them.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from functools import partial
 from benchmarks.convergence.adapting import Adapting, AdaptingNesterov
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.learning import Warps
-from benchmarks.convergence.methods import Method
+from benchmarks.convergence.methods import SHORT, Method
 from benchmarks.convergence.tasks import Family, Task
 from benchmarks.convergence.updates import Adam, Nesterov, Stacked, Update
 from benchmarks.starts import narrow
@@ -23,10 +24,12 @@ was learned from it."""
 STEPS: Mapping[str, Callable[[Stacked], Update]] = {
     "": Adam,
     "-nesterov": Nesterov,
+    "-short": Adam,
     "-adapt": partial(Adapting, axes="hidden"),
+    "-adapt-short": partial(Adapting, axes="hidden"),
     "-adapt-nesterov": partial(AdaptingNesterov, axes="hidden"),
 }
-"""How a step is made, by what stands behind the optimizer's name."""
+"""How a step is made, by what stands behind the optimizer's name; `short` is Adam with a β1 of its own."""
 
 
 @dataclass(frozen=True, order=True)
@@ -57,7 +60,8 @@ class Cell:
 
     def method(self) -> Method:
         warp = partial(_warps, self) if self.warped else None
-        return Method(self.name, self.name, STEPS[self.step], Setting(1e-3), warp, adapts="adapt" in self.step)
+        setting = SHORT if "short" in self.step else Setting(1e-3)
+        return Method(self.name, self.name, STEPS[self.step], setting, warp, adapts="adapt" in self.step)
 
 
 REFERENCE = Cell("seed", 20, 1, warped=False)

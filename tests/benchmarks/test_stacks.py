@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.convergence import peers, training
 from benchmarks.convergence.adapting import Adapting, AdaptingNesterov
+from benchmarks.convergence.adapting_nadam import AdaptingNAdam
 from benchmarks.convergence.forward import losses, outputs
 from benchmarks.convergence.grid import Setting
 from benchmarks.convergence.tasks import Examples, Part, Task, TextPart, rows_part
@@ -165,6 +166,24 @@ def stepped(update: Callable[[Stacked], Update], setting: Setting, steps: int) -
         gradient = torch.randn(1, 4, 5, generator=generator)
         made.step({"w": gradient}, torch.tensor([setting.lr], dtype=torch.float64), 1)
     return weights["w"][0]
+
+
+def test_an_adapting_nadam_whose_axes_have_nothing_to_adapt_is_nadam_and_else_another() -> None:
+    setting = Setting(0.01, 0.95)
+
+    def ended(update: Callable[[Stacked], Update], *keys: str | None) -> Tensor:
+        weights = {"w": torch.eye(4, 5)[None].clone()}
+        generator = torch.Generator().manual_seed(4)
+        made = update(Stacked(weights, [setting], {}, {"w": keys}))
+        for _ in range(9):
+            gradient = torch.randn(1, 4, 5, generator=generator)
+            made.step({"w": gradient}, torch.tensor([setting.lr], dtype=torch.float64), 1)
+        return weights["w"]
+
+    fixed = ended(NAdam, "input", "output")
+    assert torch.allclose(ended(AdaptingNAdam, "input", "output"), fixed, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(ended(AdaptingNAdam, None, None), fixed, rtol=1e-2)
+    assert not torch.allclose(ended(Adapting, None, None), ended(AdaptingNAdam, None, None), rtol=1e-2)
 
 
 def test_soap_from_a_first_step_is_adam_in_the_gradients_singular_basis() -> None:

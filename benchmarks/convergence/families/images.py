@@ -95,7 +95,7 @@ def convnet() -> Family:
     return Family(
         "convnet",
         "three classes of digits, held-out classes never seen; convnet, random init, width not seen before",
-        T=200,
+        T=100,
         batch_size=32,
         contributors=tuple(replace(task, model=_conv(widths[i % 3])) for i, task in enumerate(contributors)),
         tuning=tuple(replace(task, model=_conv([8, 16])) for task in tuning),
