@@ -38,7 +38,7 @@ def house() -> Iterator[House]:
 def endless(gpus: int) -> load.Json:
     """A job that trains until it is told to stop."""
     described = load.job(0, contributes=False)
-    training = {**described["training"], "steps": 1_000_000}
+    training = {**described["training"], "steps": 1_000_000, "eval_every": 1000, "checkpoint_every": 1000}
     return {**described, "training": training, "resources": {"gpus_per_worker": gpus}, "queue_timeout_s": None}
 
 
