@@ -21,23 +21,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
-
-from service import bind
-from service.db.outages import passes, patiently
-from service.db.session import Database, upgrade
+from service.bind import RefusesToStart
+from service.db.session import upgrade
 from service.processes import free_port
 from service.rotation import KEPT, part_of
 from service.settings import Settings
+from service.starting import check_start
 from service.supervisor import Child, Supervisor, with_our_packages
 
 log = logging.getLogger(__name__)
 
 READY_WITHIN_S = 300.0
-DATABASE_S = 60.0
-"""A database server that starts at the same time is waited for."""
 _RAY_GRACE_S = 10.0
 _API_GRACE_S = 5.0
 _STOP_MARGIN_S = 10.0
@@ -62,9 +56,10 @@ class Options:
 
 def serve(settings: Settings, options: Options) -> None:
     """Runs until SIGTERM or SIGINT; then nothing that it started is left."""
-    if not settings.database.startswith("sqlite"):
-        wait_for_database(settings)
-    _check_bind(settings)
+    try:
+        check_start(settings)
+    except RefusesToStart as error:
+        raise CannotServeError(str(error)) from error
     logs = settings.data_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     with data_folder(settings.data_dir) as lock:
@@ -238,41 +233,6 @@ def choose_port(host: str, port: int) -> int:
                 f"cannot listen on {host}:{port} ({error.strerror}): pass another --port, or --port 0 for a free one"
             ) from error
     return port
-
-
-def wait_for_database(settings: Settings, patience_s: float = DATABASE_S) -> None:
-    """A database server that starts at the same time, or starts anew, is waited for. Raises OperationalError."""
-    database, told = Database(settings.database, settings.database_limits), False
-
-    def ask() -> None:
-        nonlocal told
-        try:
-            with database.read() as session:
-                session.execute(text("SELECT 1"))
-        except OperationalError as error:
-            if not told and passes(error):
-                log.warning("the database does not answer, it is asked for %g s: %s", patience_s, error.orig)
-            told = True
-            raise
-
-    try:
-        patiently(ask, patience_s)
-    finally:
-        database.dispose()
-
-
-def _check_bind(settings: Settings) -> None:
-    """Before anything is made: a database of its own that is not there yet has no keys."""
-    path = make_url(settings.database).database
-    is_new = settings.database.startswith("sqlite") and not (path and Path(path).exists())
-    database = None if is_new else Database(settings.database, settings.database_limits)
-    try:
-        bind.check(settings, database)
-    except bind.RefusesToStart as error:
-        raise CannotServeError(str(error)) from error
-    finally:
-        if database is not None:
-            database.dispose()
 
 
 def _wait_ready(settings: Settings, supervisor: Supervisor) -> bool:

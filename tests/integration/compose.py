@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 
 from tests.conftest import ROOT
+from tests.ending import end
 
 Service = dict[str, Any]  # YAML: what a service holds is compose's business
 
@@ -135,18 +135,4 @@ class Stack:
 
     def close(self) -> list[str]:
         """Ends all, last started first; names what was still alive then."""
-        family: list[psutil.Process] = []
-        for process in reversed(self.running.values()):
-            family += [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            process.send_signal(signal.SIGTERM)
-        for process in self.running.values():
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        _, alive = psutil.wait_procs(family, timeout=STOP_S)
-        left = [" ".join(one.cmdline())[:150] for one in alive if one.is_running()]
-        for one in alive:
-            one.kill()
-        return left
+        return end([*reversed(self.running.values())], STOP_S)
