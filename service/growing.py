@@ -21,8 +21,8 @@ from service.storage import Stored
 
 FIRST, ENOUGH = 3, 5
 """Contributors that the first round, and a later one, need for a version: the weights of one job are no average, and
-who begins from them is worse off than from the seed. The first start comes early, later ones are worth a wait: rounds of
-five go further than rounds of three, and than wide ones where there is far to go (docs/starts.md)."""
+who begins from them is worse off than from the seed. The first start comes early, later ones are worth a wait: rounds
+of five go further than rounds of three, and than wide ones where there is far to go (docs/starts.md)."""
 
 
 @dataclass(frozen=True)
