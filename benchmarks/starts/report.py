@@ -122,15 +122,16 @@ def _shown(cell: Cell) -> bool:
 
 
 def plot(numbers: Numbers, path: Path) -> None:
-    """Test loss after training with each budget, one setting for all of them, from 20 contributors."""
+    """Test loss after training with each budget, from the seed and from 20 contributors' last round that was run."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 4.2), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 4.6), layout="constrained")
+    rounds = max(named(name).rounds for name in numbers["cells"])
     for name, cell in numbers["cells"].items():
-        if _shown(named(name)):
+        if _shown(named(name)) and (named(name).kind == "seed" or named(name).rounds == rounds):
             curve = {
                 float(budget): float(np.exp(np.log(np.array(test)).mean())) for budget, test in cell["test"].items()
             }
@@ -139,6 +140,6 @@ def plot(numbers: Numbers, path: Path) -> None:
             axes.plot([budget * numbers["T"] for budget in budgets], [curve[b] for b in budgets], style, label=name)
     axes.set(xscale="log", yscale="log", xlabel="budget, steps", ylabel="test loss at its end", title=numbers["family"])
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7)
+    figure.legend(fontsize=7, loc="outside right upper")
     figure.savefig(path, dpi=72)
     pyplot.close(figure)
