@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 MOST_NOTES = 50_000
 """So much is remembered while the database is away."""
+SAVED_AT_ONCE = 4
+"""So many checkpoints are named in one transaction: others who write wait for no more than that."""
 
 _EVENT_TYPES: dict[str, Type] = {"progress": "progress", "warning": "warning"}
 
@@ -109,7 +111,15 @@ class Book:
         if self._forgotten:
             text = f"{self._forgotten} points of metrics were not kept, because the database was away"
             self._notes, self._forgotten = [*self._notes, Event("warning", text, level="warning")], 0
-        printed = self._output.peek() if self._output else None
+        stop = self._record(stored[:SAVED_AT_ONCE], self._output.peek() if self._output else None)
+        while stored := stored[SAVED_AT_ONCE:]:
+            stop = self._record(stored[:SAVED_AT_ONCE], None)
+        if stop is None and self._deadline is not None and time.monotonic() > self._deadline:
+            return "timeout"
+        return stop
+
+    def _record(self, stored: Sequence[tuple[Saved, Files]], printed: Printed | None) -> Stop | None:
+        """One transaction; what it wrote is then remembered no longer."""
 
         def work(session: Session) -> Stop | None:
             stop = self._write(session, self._notes, stored)
@@ -121,8 +131,6 @@ class Book:
             self._output.advance(printed)
         self._notes = []
         self._uploads.drop(len(stored))
-        if stop is None and self._deadline is not None and time.monotonic() > self._deadline:
-            return "timeout"
         return stop
 
     @property

@@ -5,7 +5,7 @@ from typing import Any
 
 import schemathesis
 from schemathesis.core.failures import Failure
-from schemathesis.openapi.checks import AllowHeaderMismatch, RejectedPositiveData
+from schemathesis.openapi.checks import AllowHeaderMismatch, EnsureResourceAvailability, RejectedPositiveData
 
 OWN_KEY = os.environ.get("WARPADAM_FUZZ_OWN_KEY", "")
 """Empty: the service needs none."""
@@ -42,15 +42,28 @@ def filter_case(context: Any, case: Any) -> bool:
     return not (OWN_KEY and case.method == "DELETE" and (case.path_parameters or {}).get("key_id") == OWN_KEY)
 
 
+REPLAYED: set[str] = set()
+"""What replayed answers to a POST say was made: it may have been deleted since."""
+
+
+@schemathesis.hook
+def after_call(context: Any, case: Any, response: Any) -> None:
+    if "idempotent-replayed" in response.headers:
+        REPLAYED.update(value for value in response.json().values() if isinstance(value, str))
+
+
 @schemathesis.hook
 def filter_failure(context: Any, failure: Failure, case: Any, response: Any) -> bool:
     """Data that fits its schema and was refused is a failure only where the schema could have said so.
 
     A 422 that lists fields comes from the schema, but for rules between fields. One that lists none comes from the
     rules of the service: cursors are opaque, files must be what they are said to be, URLs must lead somewhere.
-    Of /v1/families/match, Allow also names what may be done with a family that is called so.
+    Of /v1/families/match, Allow also names what may be done with a family that is called so. An answer that is replayed
+    for its Idempotency-Key is what was said then: what it names may be gone.
     """
     if isinstance(failure, AllowHeaderMismatch) and case.path == "/v1/families/match":
+        return False
+    if isinstance(failure, EnsureResourceAvailability) and REPLAYED & set((case.path_parameters or {}).values()):
         return False
     if not isinstance(failure, RejectedPositiveData) or response.status_code not in (412, 416, 422):
         return True
