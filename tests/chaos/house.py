@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -252,3 +252,16 @@ class House:
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def opened(house: House) -> Iterator[House]:
+    """Open until the end, and then removed. AssertionError where anything of it is left."""
+    house.open()
+    left = ["its end was not reached"]
+    try:
+        yield house
+    finally:
+        left = house.close()
+        house.remove()
+    assert left == []

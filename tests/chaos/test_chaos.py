@@ -6,21 +6,15 @@ import pytest
 
 from tests.chaos import plan
 from tests.chaos.campaign import Campaign, Result
-from tests.chaos.house import House
+from tests.chaos.house import House, opened
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.timeout(900)]
 
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    opened = House("sqlite").open()
-    left = ["its end was not reached"]
-    try:
-        yield opened
-    finally:
-        left = opened.close()
-        opened.remove()
-    assert left == []
+    with opened(House("sqlite")) as house:
+        yield house
 
 
 def test_whatever_is_killed_nothing_is_lost_and_nothing_counts_twice(house: House) -> None:

@@ -11,7 +11,7 @@ from service.access import COMMAND, Caller
 from service.db.models import Attempt, Job, Snapshot
 from service.states import JobState
 from tests.chaos import blows, load
-from tests.chaos.house import House, until
+from tests.chaos.house import House, opened, until
 from tests.chaos.plan import Blow
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(480)]  # on a machine that does other things too
@@ -25,14 +25,8 @@ SOON_S = 1.0
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    opened = House("sqlite", gpus=1, variables={"WARPADAM_QUOTA_GPU_SECONDS": str(QUOTA_S)}).open()
-    left = ["its end was not reached"]
-    try:
-        yield opened
-    finally:
-        left = opened.close()
-        opened.remove()
-    assert left == []
+    with opened(House("sqlite", gpus=1, variables={"WARPADAM_QUOTA_GPU_SECONDS": str(QUOTA_S)})) as house:
+        yield house
 
 
 def endless(gpus: int) -> load.Json:

@@ -11,7 +11,7 @@ from service.db.models import Attempt, Checkpoint, Event, Job
 from service.states import JobState
 from tests.chaos import invariants, load
 from tests.chaos.campaign import Campaign, Result
-from tests.chaos.house import House, until
+from tests.chaos.house import House, opened, until
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(480)]  # on a machine that does other things too
 
@@ -21,14 +21,8 @@ SHAPE = "head"
 
 @pytest.fixture
 def house() -> Iterator[House]:
-    opened = House("sqlite").open()
-    left = ["its end was not reached"]
-    try:
-        yield opened
-    finally:
-        left = opened.close()
-        opened.remove()
-    assert left == []
+    with opened(House("sqlite")) as house:
+        yield house
 
 
 def spec(workers: int) -> load.Json:
